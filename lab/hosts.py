@@ -1,0 +1,137 @@
+"""Lab hosts: systemd containers that are created once, booted, reached by ssh and removed without a trace."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lab import dress
+from lab.model import Host, mirror
+from lab.network import address, container, ensure_network, network_name, remove_network
+from lab.podman import command, execute, podman
+from lab.progress import say, step
+from lab.rootfs import image
+from lab.settings import CACHE, STATE
+
+# Container stores must not lie on the container's own overlay (overlay on overlay fails).
+OWN_FILE_SYSTEM = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/rancher")
+
+
+def ssh_key() -> Path:
+    """The operator's private key for this lab, made once."""
+    return _key(STATE / "ssh/id_ed25519", "operator of the lab")
+
+
+def up(hosts: tuple[Host, ...], simulation: Path) -> list[str]:
+    """Create and boot whatever is not running yet; return the names of the hosts that were started now."""
+    ensure_network()
+    running = set(podman("ps", "--format={{.Names}}").stdout.split())
+    absent = [host for host in hosts if container(host.name) not in running]
+    if absent:
+        images = {kind: image(kind) for kind in {host.image for host in absent}}
+        with step(f"Boot {', '.join(host.name for host in absent)}"), ThreadPoolExecutor() as pool:
+            list(pool.map(lambda host: _start(host, images[host.image], simulation), absent))
+    _known_hosts(hosts)
+    return [host.name for host in absent]
+
+
+def shell(host: str) -> int:
+    """An interactive root shell on a running host."""
+    return subprocess.run(command("exec", "--interactive", "--tty", container(host), "/bin/bash", "--login"), check=False).returncode
+
+
+def down() -> None:
+    """Remove this lab's hosts, network, volumes and state; other labs are left alone."""
+    names = podman("ps", "--all", f"--filter=name=^{container('')}", "--format={{.Names}}").stdout.split()
+    if names:
+        with step(f"Remove {len(names)} hosts"):
+            podman("rm", "--force", "--time=0", "--volumes", *names)
+    if names or (STATE / "subnet").exists():
+        remove_network()
+    shutil.rmtree(STATE, ignore_errors=True)
+
+
+def _start(host: Host, reference: str, simulation: Path) -> None:
+    name = container(host.name)
+    if podman("container", "exists", name, check=False).returncode:
+        _create(host, reference, simulation)
+    podman("start", name)
+    state = _booted(name)
+    if state != "running":
+        failed = execute(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend", check=False).stdout.strip()
+        say(f"{host.name} booted as '{state}': {failed or 'no failed unit named'}")
+
+
+def _booted(name: str, timeout_s: float = 120.0) -> str:
+    """Wait until systemd has finished starting up; return its state. Before its bus is there systemctl answers nothing."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        state = execute(name, "systemctl", "is-system-running", "--wait", check=False).stdout.strip()
+        if state in ("running", "degraded"):
+            return state
+        time.sleep(0.2)
+    raise TimeoutError(f"{name} did not finish booting within {timeout_s:.0f} s")
+
+
+def _create(host: Host, reference: str, simulation: Path) -> None:
+    volumes = [STATE / "volumes" / host.name / path.strip("/").replace("/", "-") for path in OWN_FILE_SYSTEM]
+    for volume in volumes:
+        volume.mkdir(parents=True, exist_ok=True)
+    binds = [f"--volume={volume}:{path}" for volume, path in zip(volumes, OWN_FILE_SYSTEM, strict=True)]
+    if host.purpose == "mirror":
+        # All trees of the cache, so that the mirror can move on to a newer one without being made again.
+        binds.append(f"--volume={CACHE / 'mirror'}:/srv/mirror:ro")
+    podman(
+        "create",
+        "--privileged",
+        # An own cgroup namespace with podman's systemd mode off: systemd then sets up its own hierarchy in it.
+        "--cgroupns=private",
+        "--systemd=false",
+        "--env=container=podman",
+        "--tmpfs=/run:rw,exec,mode=755",
+        "--tmpfs=/run/lock",
+        "--tmpfs=/tmp:rw,exec,mode=1777",
+        "--stop-signal=SIGRTMIN+3",
+        "--pids-limit=-1",
+        "--ulimit=nofile=20000:20000",
+        "--ulimit=nproc=20000:20000",
+        f"--network={network_name()}",
+        f"--ip={address(host.address)}",
+        f"--add-host=mirror.lab.internal:{address(mirror().address)}",
+        f"--hostname={host.name}",
+        f"--name={container(host.name)}",
+        *binds,
+        reference,
+        "/sbin/init",
+    )
+    root = Path(podman("mount", container(host.name)).stdout.strip())
+    try:
+        dress.prepare(
+            root,
+            dress=host.dress,
+            profile=host.hardware,
+            simulation=simulation,
+            public_key=ssh_key().with_suffix(".pub").read_text(encoding="ascii"),
+            host_key=_host_key(host),
+        )
+    finally:
+        podman("umount", container(host.name))
+
+
+def _known_hosts(hosts: tuple[Host, ...]) -> None:
+    known = [f"{address(host.address)} {_host_key(host).with_suffix('.pub').read_text(encoding='ascii')}" for host in hosts]
+    (STATE / "ssh/known_hosts").write_text("".join(known), encoding="ascii")
+
+
+def _host_key(host: Host) -> Path:
+    return _key(STATE / f"ssh/host_{host.name}", f"lab host {host.name}")
+
+
+def _key(path: Path, comment: str) -> Path:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)], check=True)
+    return path

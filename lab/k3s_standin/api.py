@@ -1,0 +1,57 @@
+"""What the supervisor itself reads over HTTP: readiness, the server's CA, and the settings that an agent takes from its server."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import subprocess
+import urllib.request
+from urllib.parse import urlsplit
+
+from .console import FatalError
+
+_TIMEOUT_S = 5.0
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def get(url: str, ca_pem: str = "", token: str = "") -> bytes:
+    """Fetch a page, trusting only `ca_pem`. Raises OSError, which includes an HTTP status of 400 and above."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    context = ssl.create_default_context(cadata=ca_pem) if ca_pem else None
+    # A proxy for the outside world must not stand between a node and its server.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    with opener.open(request, timeout=_TIMEOUT_S) as response:
+        content: bytes = response.read()
+    return content
+
+
+def answers(url: str, ca_pem: str = "") -> bool:
+    """Whether the page can be fetched."""
+    try:
+        get(url, ca_pem)
+    except OSError:
+        return False
+    return True
+
+
+def certificate_authority(server: str) -> str:
+    """The CA that a server presents, in PEM and not yet trusted: the last certificate of its chain. Raises OSError without an answer.
+
+    Python shows a chain that it does not trust only from 3.13 on, so `openssl` asks.
+    """
+    address = urlsplit(server)
+    if address.scheme != "https" or not address.hostname:
+        raise FatalError(f"invalid server url, failed to parse: {server}")
+    host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
+    command = ["openssl", "s_client", "-showcerts", "-connect", f"{host}:{address.port or 443}"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"{server}: no answer after {_TIMEOUT_S:.0f} s") from None
+    chain = _PEM.findall(done.stdout)
+    if not chain:
+        raise ConnectionError(f"{server}: {done.stderr.strip() or 'no certificate'}")
+    # The same bytes as the server's file, so that their hash is the one in the token.
+    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(chain[-1]))

@@ -1,0 +1,85 @@
+"""One verdict for one `make lab`: every system's findings, what changed, what was restarted, and how long it took."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lab.model import Host, System
+from lab.network import container
+from lab.plays import Run
+from lab.podman import execute
+from lab.settings import STATE
+
+VERDICT = STATE / "report/verdict.json"
+
+
+def invocations(systems: tuple[System, ...]) -> dict[str, str]:
+    """`host/service` → systemd's invocation id of each running service; a changed id is a restart."""
+    found: dict[str, str] = {}
+    for system in systems:
+        for host in system.hosts:
+            for service, identifier in _invocations(host, system.services).items():
+                found[f"{host.name}/{service}"] = identifier
+    return found
+
+
+def _invocations(host: Host, services: tuple[str, ...]) -> dict[str, str]:
+    query = ("systemctl", "show", "--property=Id,InvocationID", *(f"{service}.service" for service in services))
+    blocks = execute(container(host.name), *query, check=False).stdout.strip().split("\n\n")
+    properties = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
+    return {each["Id"].removesuffix(".service"): each["InvocationID"] for each in properties if each.get("InvocationID")}
+
+
+def merge(runs: list[Run], restarted: list[str], started_hosts: list[str], seconds: float) -> dict[str, Any]:
+    """The verdict document (DESIGN §9). A run that left no verdict of its own is a failure, whatever its exit status was."""
+    systems: dict[str, Any] = {}
+    for run in runs:
+        document = json.loads(run.verdict.read_text(encoding="utf-8")) if run.verdict.exists() else None
+        status = "ok" if document and document["status"] == "ok" and run.returncode == 0 else "fail"
+        systems[run.system.name] = {
+            "status": status,
+            "returncode": run.returncode,
+            "seconds": round(run.seconds, 1),
+            "log": str(run.log.relative_to(STATE)),
+            "verdict": document,
+        }
+    return {
+        "schema": 1,
+        "lab": True,
+        "simulated": True,
+        "status": "ok" if systems and all(system["status"] == "ok" for system in systems.values()) else "fail",
+        "seconds": round(seconds, 1),
+        "changed": sum(changed(system) for system in systems.values()),
+        "restarted": restarted,
+        "started_hosts": started_hosts,
+        "systems": systems,
+    }
+
+
+def changed(system: dict[str, Any]) -> int:
+    """How many tasks changed something on the hosts of one system."""
+    return sum(host["changed"] for host in (system["verdict"] or {}).get("hosts", {}).values())
+
+
+def write(document: dict[str, Any]) -> None:
+    VERDICT.parent.mkdir(parents=True, exist_ok=True)
+    VERDICT.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def table(document: dict[str, Any]) -> str:
+    """The verdict for people: one line per finding, then one per system, then the whole."""
+    rows = [("SYSTEM", "SUBJECT", "CODE", "STATUS", "EVIDENCE")]
+    for name, system in document["systems"].items():
+        for host in (system["verdict"] or {}).get("hosts", {}).values():
+            for finding in host["findings"]:
+                status = finding["status"] + (" (simulated)" if finding["simulated"] else "") + (" (waived)" if finding.get("waived") else "")
+                rows.append((name, finding["subject"], finding["code"], status, finding["reason"]))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+    for name, system in document["systems"].items():
+        lines.append(f"{name}: {system['status']}, {changed(system)} changed, {system['seconds']} s, log {STATE.name}/{system['log']}")
+    restarted = ", ".join(document["restarted"]) or "nothing"
+    lines.append(f"restarted: {restarted}")
+    lines.append(f"VERDICT: {document['status']} (simulated hardware) after {document['seconds']} s")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+/* Simulated nvidia-smi: the plain table and the list of GPUs. Column widths are those of drivers 550 to 580. */
+#include "smi.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* From this branch on the frame under the title begins with '+', and the PID column is wider. */
+enum { WIDE_PID_BRANCH = 580 };
+
+static const char cell_rule[] = "-----------------------------------------+------------------------+----------------------";
+static const char full_rule[] = "-----------------------------------------------------------------------------------------";
+
+/* The value, or N/A. */
+static const char *shown(const struct hardware *hardware, unsigned gpu, const char *name, char buffer[SMI_VALUE_SIZE])
+{
+    const char *value = smi_value(hardware, gpu, name, buffer);
+    return value ? value : "N/A";
+}
+
+/* A number cut to a whole one, followed by its unit; N/A when it is not reported. */
+static const char *measured(const struct hardware *hardware, unsigned gpu, const char *name, const char *unit,
+                            char buffer[SMI_VALUE_SIZE])
+{
+    const char *value = hardware_gpu_value(hardware, gpu, name);
+    if (!value)
+        return "N/A";
+    snprintf(buffer, SMI_VALUE_SIZE, "%lld%s", (long long)atof(value), unit);
+    return buffer;
+}
+
+static void print_identity(const struct hardware *hardware, unsigned gpu)
+{
+    char name[SMI_VALUE_SIZE], address[SMI_VALUE_SIZE], errors[SMI_VALUE_SIZE], mode[SMI_VALUE_SIZE];
+    bool persistent = strcmp(shown(hardware, gpu, "persistence_mode", mode), "Enabled") == 0;
+    printf("|%4u  %-30.30s %-3s |   %s Off |%21s |\n", gpu, shown(hardware, gpu, "name", name), persistent ? "On" : "Off",
+           shown(hardware, gpu, "pci_address", address), shown(hardware, gpu, "ecc_volatile_uncorrectable", errors));
+}
+
+static void print_readings(const struct hardware *hardware, unsigned gpu)
+{
+    char fan[SMI_VALUE_SIZE], temperature[SMI_VALUE_SIZE], state[SMI_VALUE_SIZE], draw[SMI_VALUE_SIZE];
+    char limit[SMI_VALUE_SIZE], load[SMI_VALUE_SIZE], mode[SMI_VALUE_SIZE], memory[64] = " Not Supported";
+
+    printf("|%4s%6s%6s%16s / ", measured(hardware, gpu, "fan_speed_percent", "%", fan),
+           measured(hardware, gpu, "temperature_gpu_c", "C", temperature),
+           shown(hardware, gpu, "performance_state", state), measured(hardware, gpu, "power_draw_w", "W", draw));
+    if (hardware_gpu_value(hardware, gpu, "power_limit_w"))
+        printf("%5s |", measured(hardware, gpu, "power_limit_w", "W", limit));
+    else
+        printf("%4s  |", "N/A");
+
+    if (hardware_gpu_value(hardware, gpu, "memory_total_mib"))
+        snprintf(memory, sizeof memory, " %7lldMiB / %6lldMiB ", hardware_gpu_number(hardware, gpu, "memory_used_mib", 0),
+                 hardware_gpu_number(hardware, gpu, "memory_total_mib", 0));
+    const char *compute_mode = shown(hardware, gpu, "compute_mode", mode);
+    if (strcmp(compute_mode, "Exclusive_Process") == 0)
+        compute_mode = "E. Process";
+    printf("%-24.24s|%8s%13s |\n", memory, measured(hardware, gpu, "utilization_gpu_percent", "%", load), compute_mode);
+}
+
+static void print_gpu(const struct hardware *hardware, unsigned gpu)
+{
+    char mig[SMI_VALUE_SIZE];
+    print_identity(hardware, gpu);
+    print_readings(hardware, gpu);
+    printf("|%41s|%24s|%21s |\n+%s+\n", "", "", shown(hardware, gpu, "mig_mode", mig), cell_rule);
+}
+
+void smi_print_table(const struct hardware *hardware, const struct smi_selection *selection)
+{
+    char now[SMI_VALUE_SIZE];
+    const char *driver = hardware_value(hardware, "driver_version"), *nvml = hardware_value(hardware, "nvml_version");
+    const char *cuda = hardware_value(hardware, "cuda_version");
+    bool wide = smi_driver_branch(hardware) >= WIDE_PID_BRANCH;
+    printf("%s       \n+%s+\n", smi_now(now), full_rule);
+    printf("| NVIDIA-SMI %-22s Driver Version: %-14s CUDA Version: %-8s |\n", nvml, driver, cuda);
+    printf("%c%s+\n", wide ? '+' : '|', cell_rule);
+    puts("| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |");
+    puts("| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |");
+    puts("|                                         |                        |               MIG M. |");
+    puts("|=========================================+========================+======================|");
+    for (size_t i = 0; i < selection->count; i++)
+        print_gpu(hardware, selection->gpu[i]);
+
+    printf("%*s\n+%s+\n", wide ? 0 : (int)strlen(full_rule), "", full_rule);
+    printf("| %-87s |\n", "Processes:");
+    printf("|  GPU   GI   CI %*s   Type   Process name %*s |\n", wide ? 16 : 10, "PID", wide ? 33 : 39, "GPU Memory");
+    printf("| %-77s%-10s |\n", "       ID   ID", "Usage");
+    puts("|=========================================================================================|");
+    printf("| %-87s |\n+%s+\n", " No running processes found", full_rule);
+}
+
+void smi_print_list(const struct hardware *hardware, const struct smi_selection *selection)
+{
+    char name[SMI_VALUE_SIZE], uuid[SMI_VALUE_SIZE];
+    for (size_t i = 0; i < selection->count; i++)
+        printf("GPU %u: %s (UUID: %s)\n", selection->gpu[i], shown(hardware, selection->gpu[i], "name", name),
+               shown(hardware, selection->gpu[i], "uuid", uuid));
+}

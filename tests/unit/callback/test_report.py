@@ -1,0 +1,136 @@
+"""The verdict document and its table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ansible_collections.baremetal.gpu.plugins.module_utils.findings import RESULT_KEY
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.report import Counts, Record, table
+
+
+def finding(code: str = "BG-GPU-001", status: str = "ok", **more: Any) -> dict[str, Any]:
+    return {"code": code, "subject": "spark-01", "status": status, "simulated": False, **more}
+
+
+def document(record: Record, *, lab: bool = True, check_mode: bool = False, **counts: Counts) -> dict[str, Any]:
+    hosts = {name.replace("_", "-"): value for name, value in counts.items()} or {"spark-01": Counts(ok=1)}
+    return record.document(
+        playbook="spark.yml",
+        started="2026-11-22T07:00:00Z",
+        finished="2026-11-22T07:01:00Z",
+        elapsed_s=60.0004,
+        check_mode=check_mode,
+        lab=dict.fromkeys(hosts, lab),
+        counts=hosts,
+    )
+
+
+def status_with(*findings: dict[str, Any], lab: bool = True, check_mode: bool = False) -> str:
+    record = Record()
+    record.add("spark-01", "Verify", {RESULT_KEY: list(findings)}, changed=False)
+    return str(document(record, lab=lab, check_mode=check_mode)["status"])
+
+
+def test_document_is_valid_against_its_schema(root: Path) -> None:
+    record = Record()
+    record.add("spark-01", "Verify", {RESULT_KEY: [finding(), finding("BG-GPU-002", "unknown", reason="x")]}, True)
+    schema = json.loads((root / "data/schemas/verdict.schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(document(record), schema, format_checker=jsonschema.FormatChecker())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], "ok"),
+        ([finding()], "ok"),
+        ([finding(status="warn")], "ok"),
+        ([finding(status="skipped", reason="no GPU")], "ok"),
+        ([finding(status="fail")], "fail"),
+        ([finding(status="unknown", reason="no reading")], "fail"),
+        ([finding(status="unknown", reason="no reading", waived=True, waiver="lab")], "ok"),
+        ([finding(status="splendid")], "fail"),
+    ],
+)
+def test_status_of_a_run_follows_its_findings(given: list[dict[str, Any]], expected: str) -> None:
+    assert status_with(*given) == expected
+
+
+def test_simulated_finding_fails_outside_a_lab() -> None:
+    assert status_with(finding(simulated=True), lab=True) == "ok"
+    assert status_with(finding(simulated=True), lab=False) == "fail"
+
+
+def test_check_mode_is_not_failed_by_findings() -> None:
+    assert status_with(finding(status="fail"), check_mode=True) == "ok"
+
+
+def test_simulated_mark_survives_a_later_look_at_the_same_thing() -> None:
+    record = Record()
+    record.add("spark-01", "Verify", {RESULT_KEY: [finding(simulated=True)]}, changed=False)
+    record.add("spark-01", "Verify again", {RESULT_KEY: [finding(simulated=False)]}, changed=False)
+    verdict = document(record)
+    assert verdict["simulated"] is True
+    assert [item["simulated"] for item in verdict["hosts"]["spark-01"]["findings"]] == [True]
+
+
+def test_later_result_replaces_findings_of_the_same_code_and_subject() -> None:
+    record = Record()
+    record.add("spark-01", "Verify", {RESULT_KEY: [finding(status="fail")]}, changed=False)
+    record.add("spark-01", "Verify", {RESULT_KEY: [finding(status="ok")]}, changed=False)
+    assert [item["status"] for item in document(record)["hosts"]["spark-01"]["findings"]] == ["ok"]
+
+
+def test_one_result_may_carry_two_findings_of_one_code() -> None:
+    record = Record()
+    pair = [finding(status="fail", evidence={"resource": "a"}), finding(evidence={"resource": "b"})]
+    record.add("spark-01", "Verify", {RESULT_KEY: pair}, changed=False)
+    assert [item["status"] for item in document(record)["hosts"]["spark-01"]["findings"]] == ["fail", "ok"]
+
+
+def test_findings_of_loop_items_are_gathered() -> None:
+    record = Record()
+    items = [{RESULT_KEY: [finding("BG-GPU-001")]}, {RESULT_KEY: [finding("BG-GPU-002")]}, {"skipped": True}]
+    record.add("spark-01", "Verify", {"results": items}, changed=False)
+    assert [item["code"] for item in document(record)["hosts"]["spark-01"]["findings"]] == ["BG-GPU-001", "BG-GPU-002"]
+
+
+def test_verdict_action_decides_which_findings_are_required() -> None:
+    record = Record()
+    judged = {RESULT_KEY: [finding(status="fail")], "passed": True, "unused_waivers": []}
+    record.add("spark-01", "Judge", judged, changed=False)
+    assert document(record)["status"] == "ok"
+
+
+def test_unreachable_and_failed_hosts_fail_the_run() -> None:
+    record = Record()
+    assert document(record, a=Counts(ok=1), b=Counts(unreachable=1))["status"] == "fail"
+    assert document(record, a=Counts(ok=1), b=Counts(failed=1))["status"] == "fail"
+
+
+def test_run_that_touched_no_host_is_not_ok() -> None:
+    empty = Record().document(
+        playbook="spark.yml", started="", finished="", elapsed_s=0, check_mode=False, lab={}, counts={}
+    )
+    assert empty["status"] == "fail"
+
+
+def test_changed_tasks_are_named_once() -> None:
+    record = Record()
+    for changed in (True, False, True):
+        record.add("spark-01", "Install k3s", {}, changed)
+    assert document(record)["hosts"]["spark-01"]["changed_tasks"] == ["Install k3s"]
+
+
+def test_table_shows_waivers_and_the_simulated_mark() -> None:
+    record = Record()
+    waived = finding("BG-GPU-009", "unknown", reason="no module", simulated=True, waived=True, waiver="shared kernel")
+    record.add("spark-01", "Verify", {RESULT_KEY: [waived]}, changed=False)
+    text = "\n".join(table(document(record)))
+    assert "BG-GPU-009 spark-01 [unknown, simulated, waived]: no module" in text
+    assert "waived: BG-GPU-009: shared kernel" in text
+    assert "VERDICT spark.yml: ok (SIMULATED hardware) after 60.0 s" in text

@@ -1,0 +1,101 @@
+"""The repository is one collection, at one version, and reads nothing outside itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LINK = "collections/ansible_collections/baremetal/gpu"
+
+
+def load(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_link_makes_the_checkout_a_collection(root: Path) -> None:
+    link = root / LINK
+    assert link.is_symlink()
+    assert str(link.readlink()) == "../../.."
+    assert link.resolve() == root
+
+
+def test_environment_holds_the_checkout_itself_not_a_copy(root: Path) -> None:
+    installed = Path(sysconfig.get_paths()["purelib"]) / "ansible_collections/baremetal/gpu"
+    assert installed.resolve() == root
+
+
+def test_tools_do_not_follow_the_link(root: Path) -> None:
+    """Following it would lint and test everything forty times over."""
+    folder = "collections/ansible_collections/"
+    assert folder in load(root / ".ansible-lint")["exclude_paths"]
+    assert folder in load(root / ".yamllint")["ignore"]
+    assert "collections" in load(root / "galaxy.yml")["build_ignore"]
+    assert folder.rstrip("/") in (root / ".dockerignore").read_text(encoding="utf-8").split()
+    settings = (root / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r'norecursedirs = \[.*"collections"', settings)
+    assert 'testpaths = ["tests"]' in settings
+
+
+def test_collection_s_version_is_the_newest_in_the_changelog(root: Path) -> None:
+    newest = re.search(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest is not None
+    assert load(root / "galaxy.yml")["version"] == newest.group(1)
+
+
+def test_needed_collections_are_declared_once_for_all(root: Path) -> None:
+    listed = load(root / "collections/requirements.yml")["collections"]
+    assert {entry["name"]: entry["version"] for entry in listed} == load(root / "galaxy.yml")["dependencies"]
+
+
+def test_environment_holds_the_needed_collections_and_no_others(root: Path) -> None:
+    folder = Path(sysconfig.get_paths()["purelib"]) / "ansible_collections"
+    wanted = {entry["name"]: entry["version"] for entry in load(root / "collections/requirements.yml")["collections"]}
+    present = {}
+    for manifest in folder.glob("*/*/MANIFEST.json"):
+        if not manifest.parent.is_symlink():
+            information = json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]
+            present[f"{information['namespace']}.{information['name']}"] = information["version"]
+    assert set(present) == set(wanted)
+    for name, version in wanted.items():
+        floor = [int(part) for part in version.removeprefix(">=").split(".")]
+        assert [int(part) for part in present[name].split(".")[:3]] >= floor, name
+
+
+def test_every_requirement_is_pinned_by_hash(root: Path) -> None:
+    for name in ("requirements.txt", "collections.txt"):
+        text = (root / "requirements" / name).read_text(encoding="utf-8")
+        entries = [line for line in text.splitlines() if re.match(r"[a-zA-Z0-9]", line)]
+        assert entries
+        for entry in entries:
+            assert "==" in entry, entry
+            assert entry.endswith("\\") or "--hash=sha256:" in entry, entry
+        assert "index-url" not in text
+        assert "://" not in text
+
+
+def test_file_names_have_no_spaces(root: Path, files: list[Path]) -> None:
+    """tools/lint.sh relies on it."""
+    assert [path for path in files if re.search(r"\s", path.relative_to(root).as_posix())] == []
+
+
+def test_nothing_reads_what_lies_outside_the_checkout(root: Path, texts: dict[Path, str]) -> None:
+    """Only tests/shared may look beside the checkout, and only when something is there."""
+    outside = re.compile(r"\.\./shared|(?<![\w.])/work/|(?<![\w.])/tmp/warm")
+    allowed = {root / "tests/unit/gates/test_repository.py"}
+    found = [
+        path.relative_to(root).as_posix()
+        for path, text in texts.items()
+        if outside.search(text) and path not in allowed and path.relative_to(root).parts[:2] != ("tests", "shared")
+    ]
+    assert found == []
+
+
+def test_scripts_are_executable_or_called_by_their_shell(root: Path, files: list[Path]) -> None:
+    scripts = [path for path in files if path.parent.name == ".ci"]
+    assert scripts
+    assert all(path.stat().st_mode & 0o100 for path in scripts)
