@@ -13,7 +13,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and do one verb; the exit status of `lab` is the verdict."""
     parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, help_text in (("lab", "boot the hosts, run the playbooks, print the verdict"), ("up", "only boot the hosts and prepare the site")):
+    for verb, help_text in (
+        ("lab", "boot the hosts, run the playbooks, print the verdict"),
+        ("up", "only boot the hosts and prepare the site"),
+    ):
         command = verbs.add_parser(verb, help=help_text)
         command.add_argument("--system", action="append", choices=["spark", "onyx"], help="one system only; repeatable")
     verbs.add_parser("clean", help="remove exactly what this lab made")

@@ -127,7 +127,9 @@ if not os.path.exists("/proc/modules"):
 '''
 
 
-def prepare(root: Path, *, dress: str | None, profile: str | None, simulation: Path, public_key: str, host_key: Path) -> None:
+def prepare(
+    root: Path, *, dress: str | None, profile: str | None, simulation: Path, public_key: str, host_key: Path
+) -> None:
     """Write everything a host of this kind has before its first boot into its root file system `root`.
 
     `dress` is `ubuntu`, `dgx-os`, `rocky` or None; `profile` a simulated hardware profile or None; `simulation` the folder of
@@ -137,7 +139,10 @@ def prepare(root: Path, *, dress: str | None, profile: str | None, simulation: P
     _ssh(root, public_key, host_key)
     if dress in ("ubuntu", "dgx-os"):
         _write(root / "etc/os-release", UBUNTU)
-        _write(root / "etc/lsb-release", "DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=24.04\nDISTRIB_CODENAME=noble\nDISTRIB_DESCRIPTION=\"Ubuntu 24.04.3 LTS\"\n")
+        _write(
+            root / "etc/lsb-release",
+            'DISTRIB_ID=Ubuntu\nDISTRIB_RELEASE=24.04\nDISTRIB_CODENAME=noble\nDISTRIB_DESCRIPTION="Ubuntu 24.04.3 LTS"\n',
+        )
     if dress == "rocky":
         _rocky(root)
     if profile:

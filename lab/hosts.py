@@ -9,15 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lab import dress
+from lab.cache import content_key
 from lab.model import Host, mirror
 from lab.network import address, container, ensure_network, network_name, remove_network
 from lab.podman import command, execute, podman
 from lab.progress import say, step
-from lab.rootfs import image
+from lab.rootfs import image, image_key
 from lab.settings import CACHE, STATE
 
 # Container stores must not lie on the container's own overlay (overlay on overlay fails).
 OWN_FILE_SYSTEM = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/rancher")
+
+MADE_OF = "baremetal-gpu.made-of"
 
 
 def ssh_key() -> Path:
@@ -34,13 +37,16 @@ def up(hosts: tuple[Host, ...], simulation: Path) -> list[str]:
         images = {kind: image(kind) for kind in {host.image for host in absent}}
         with step(f"Boot {', '.join(host.name for host in absent)}"), ThreadPoolExecutor() as pool:
             list(pool.map(lambda host: _start(host, images[host.image], simulation), absent))
+    _tell_outdated([host for host in hosts if host not in absent], simulation)
     _known_hosts(hosts)
     return [host.name for host in absent]
 
 
 def shell(host: str) -> int:
     """An interactive root shell on a running host."""
-    return subprocess.run(command("exec", "--interactive", "--tty", container(host), "/bin/bash", "--login"), check=False).returncode
+    return subprocess.run(
+        command("exec", "--interactive", "--tty", container(host), "/bin/bash", "--login"), check=False
+    ).returncode
 
 
 def down() -> None:
@@ -54,6 +60,23 @@ def down() -> None:
     shutil.rmtree(STATE, ignore_errors=True)
 
 
+def _tell_outdated(hosts: list[Host], simulation: Path) -> None:
+    """A host that was made from former images or stand-ins goes on as it is; whoever changed those should know."""
+    for host in hosts:
+        made_of = podman(
+            "inspect", f'--format={{{{index .Config.Labels "{MADE_OF}"}}}}', container(host.name)
+        ).stdout.strip()
+        if made_of != _inputs(host, simulation):
+            say(f"{host.name} was made from former images or stand-ins; `make lab-clean` and `make lab` make it anew")
+
+
+def _inputs(host: Host, simulation: Path) -> str:
+    """What a host is made of, as one short key."""
+    return content_key(
+        [image_key(host.image), Path(dress.__file__), repr(host), *([simulation] if host.hardware else [])]
+    )
+
+
 def _start(host: Host, reference: str, simulation: Path) -> None:
     name = container(host.name)
     if podman("container", "exists", name, check=False).returncode:
@@ -61,7 +84,9 @@ def _start(host: Host, reference: str, simulation: Path) -> None:
     podman("start", name)
     state = _booted(name)
     if state != "running":
-        failed = execute(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend", check=False).stdout.strip()
+        failed = execute(
+            name, "systemctl", "list-units", "--failed", "--plain", "--no-legend", check=False
+        ).stdout.strip()
         say(f"{host.name} booted as '{state}': {failed or 'no failed unit named'}")
 
 
@@ -101,6 +126,7 @@ def _create(host: Host, reference: str, simulation: Path) -> None:
         f"--network={network_name()}",
         f"--ip={address(host.address)}",
         f"--add-host=mirror.lab.internal:{address(mirror().address)}",
+        f"--label={MADE_OF}={_inputs(host, simulation)}",
         f"--hostname={host.name}",
         f"--name={container(host.name)}",
         *binds,
@@ -122,7 +148,9 @@ def _create(host: Host, reference: str, simulation: Path) -> None:
 
 
 def _known_hosts(hosts: tuple[Host, ...]) -> None:
-    known = [f"{address(host.address)} {_host_key(host).with_suffix('.pub').read_text(encoding='ascii')}" for host in hosts]
+    known = [
+        f"{address(host.address)} {_host_key(host).with_suffix('.pub').read_text(encoding='ascii')}" for host in hosts
+    ]
     (STATE / "ssh/known_hosts").write_text("".join(known), encoding="ascii")
 
 

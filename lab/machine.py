@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab.settings import CACHE, STATE
 
@@ -46,11 +45,17 @@ def refusals(machine: Machine, cache_exists: bool) -> list[str]:
     if machine.architecture != "x86_64":
         found.append(f"the lab's artefacts are built for x86_64, this is {machine.architecture}: use an x86_64 machine")
     if machine.package_manager is None:
-        found.append("apt-get is missing: the lab takes its tools from Debian 12's packages; use a Debian 12 machine or VM")
+        found.append(
+            "apt-get is missing: the lab takes its tools from Debian 12's packages; use a Debian 12 machine or VM"
+        )
     if not cache_exists and machine.free_disk_gb < FREE_DISK_GB:
-        found.append(f"{machine.free_disk_gb:.0f} GB are free for {CACHE}, {FREE_DISK_GB} GB are needed: free some, or set XDG_CACHE_HOME")
+        found.append(
+            f"{machine.free_disk_gb:.0f} GB are free for {CACHE}, {FREE_DISK_GB} GB are needed: free some, or set XDG_CACHE_HOME"
+        )
     if machine.memory_gb < MEMORY_GB:
-        found.append(f"{machine.memory_gb:.0f} GB of memory, {MEMORY_GB} GB are needed: try `make lab SYSTEM=spark` on a larger machine")
+        found.append(
+            f"{machine.memory_gb:.0f} GB of memory, {MEMORY_GB} GB are needed: try `make lab SYSTEM=spark` on a larger machine"
+        )
     return found
 
 

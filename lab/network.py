@@ -40,7 +40,9 @@ def subnet() -> ipaddress.IPv4Network:
     kept = STATE / "subnet"
     if kept.exists():
         return ipaddress.IPv4Network(kept.read_text(encoding="utf-8").strip())
-    routes = json.loads(subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, text=True, check=True).stdout or "[]")
+    routes = json.loads(
+        subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, text=True, check=True).stdout or "[]"
+    )
     taken = [ipaddress.IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
     first = int(identity(), 16) % 256
     for offset in range(256):

@@ -40,9 +40,18 @@ class _Play:
         self._output = self.log.open("wb")
         self._read = self.log.open("r", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("ansible-playbook")), *inventories(), *extra, f"playbooks/{system.playbook}"],
+            [
+                str(Path(sys.executable).with_name("ansible-playbook")),
+                *inventories(),
+                *extra,
+                f"playbooks/{system.playbook}",
+            ],
             cwd=REPOSITORY,
-            env={**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "BAREMETAL_GPU_VERDICT_FILE": str(self.verdict)},
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+                "BAREMETAL_GPU_VERDICT_FILE": str(self.verdict),
+            },
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -77,7 +86,8 @@ def inventories() -> list[str]:
 def run(systems: tuple[System, ...], extra: tuple[str, ...] = ()) -> list[Run]:
     """Run each system's playbook; they share no host, so they run at the same time."""
     plays = [_Play(system, extra) for system in systems]
-    while not all([play.finished() for play in plays]):
+    # Every one is asked each time: asking is what notes when a play ended.
+    while [play for play in plays if not play.finished()]:
         for play in plays:
             play.report_progress()
         time.sleep(0.3)

@@ -41,7 +41,9 @@ def podman(*arguments: str | Path, check: bool = True, text: str | None = None) 
     return result
 
 
-def execute(container: str, *arguments: str, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
+def execute(
+    container: str, *arguments: str, check: bool = True, text: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command inside a running container."""
     return podman("exec", "--interactive", container, *arguments, check=check, text=text)
 

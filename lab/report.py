@@ -28,7 +28,9 @@ def _invocations(host: Host, services: tuple[str, ...]) -> dict[str, str]:
     query = ("systemctl", "show", "--property=Id,InvocationID", *(f"{service}.service" for service in services))
     blocks = execute(container(host.name), *query, check=False).stdout.strip().split("\n\n")
     properties = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
-    return {each["Id"].removesuffix(".service"): each["InvocationID"] for each in properties if each.get("InvocationID")}
+    return {
+        each["Id"].removesuffix(".service"): each["InvocationID"] for each in properties if each.get("InvocationID")
+    }
 
 
 def merge(runs: list[Run], restarted: list[str], started_hosts: list[str], seconds: float) -> dict[str, Any]:
@@ -69,16 +71,22 @@ def write(document: dict[str, Any]) -> None:
 
 def table(document: dict[str, Any]) -> str:
     """The verdict for people: one line per finding, then one per system, then the whole."""
-    rows = [("SYSTEM", "SUBJECT", "CODE", "STATUS", "EVIDENCE")]
+    # A dict: what one read of the cluster said of several hosts stands in each host's part, and is told once.
+    rows = {("SYSTEM", "SUBJECT", "CODE", "STATUS", "EVIDENCE"): None}
     for name, system in document["systems"].items():
         for host in (system["verdict"] or {}).get("hosts", {}).values():
             for finding in host["findings"]:
-                status = finding["status"] + (" (simulated)" if finding["simulated"] else "") + (" (waived)" if finding.get("waived") else "")
-                rows.append((name, finding["subject"], finding["code"], status, finding["reason"]))
+                marks = [mark for mark in ("simulated", "waived") if finding.get(mark)]
+                status = " ".join([finding["status"], *(f"({mark})" for mark in marks)])
+                rows[name, finding["subject"], finding["code"], status, finding["reason"]] = None
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows
+    ]
     for name, system in document["systems"].items():
-        lines.append(f"{name}: {system['status']}, {changed(system)} changed, {system['seconds']} s, log {STATE.name}/{system['log']}")
+        lines.append(
+            f"{name}: {system['status']}, {changed(system)} changed, {system['seconds']} s, log {STATE.name}/{system['log']}"
+        )
     restarted = ", ".join(document["restarted"]) or "nothing"
     lines.append(f"restarted: {restarted}")
     lines.append(f"VERDICT: {document['status']} (simulated hardware) after {document['seconds']} s")

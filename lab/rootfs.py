@@ -5,16 +5,41 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from lab.cache import cached
+from lab.cache import cached, content_key
 from lab.debian import trixie_sources
 from lab.podman import podman
 from lab.progress import step
 
 # Every host: what a freshly installed server has. No container runtime, no Kubernetes: those are the plays' work.
-COMMON = (
-    "systemd systemd-sysv dbus udev iproute2 iputils-ping python3 python3-yaml openssh-server procps kmod curl "
-    "ca-certificates sudo less iptables nftables conntrack ipset socat ethtool mount util-linux openssl libseccomp2 gnupg pciutils"
-).split()
+COMMON = [
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "udev",
+    "iproute2",
+    "iputils-ping",
+    "python3",
+    "python3-yaml",
+    "openssh-server",
+    "procps",
+    "kmod",
+    "curl",
+    "ca-certificates",
+    "sudo",
+    "less",
+    "iptables",
+    "nftables",
+    "conntrack",
+    "ipset",
+    "socat",
+    "ethtool",
+    "mount",
+    "util-linux",
+    "openssl",
+    "libseccomp2",
+    "gnupg",
+    "pciutils",
+]
 PACKAGES = {
     "debian": [*COMMON, "python3-apt", "python3-debian", "nginx-light"],
     "rocky": [*COMMON, "dnf", "python3-dnf", "rpm"],
@@ -22,11 +47,15 @@ PACKAGES = {
 NOT_ON_A_HOST = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 
 
+def image_key(kind: str) -> str:
+    """What decides a host image: its packages and this file."""
+    return content_key([kind, *PACKAGES[kind], Path(__file__)])
+
+
 def image(kind: str) -> str:
     """The reference of a host image in the lab's podman store, built when it is missing. `kind` is a key of PACKAGES."""
     sources, options = trixie_sources()
-    key = [kind, *PACKAGES[kind], "2"]
-    archive = cached("rootfs", key, lambda out: _bootstrap(kind, sources, options, out)) / "rootfs.tar"
+    archive = cached("rootfs", [image_key(kind)], lambda out: _bootstrap(kind, sources, options, out)) / "rootfs.tar"
     reference = f"localhost/baremetal-gpu-lab/{kind}:{archive.parent.name}"
     if podman("image", "exists", reference, check=False).returncode:
         with step(f"Import the {kind} host image"):

@@ -143,7 +143,10 @@ def _k3s_server(host: Host, artefacts: Artefacts) -> None:
     token = execute(name, "cat", "/var/lib/rancher/k3s/server/node-token").stdout
     kubeconfig = execute(name, "cat", "/etc/rancher/k3s/k3s.yaml").stdout
     _private(STATE / "secrets/k3s-token", token)
-    _private(STATE / f"kubeconfig/{host.name}.yaml", kubeconfig.replace("https://127.0.0.1:", f"https://{address(host.address)}:"))
+    _private(
+        STATE / f"kubeconfig/{host.name}.yaml",
+        kubeconfig.replace("https://127.0.0.1:", f"https://{address(host.address)}:"),
+    )
 
 
 def _workload_ready(name: str) -> bool:
@@ -152,7 +155,16 @@ def _workload_ready(name: str) -> bool:
 
 
 def _download(name: str, path: str, destination: str) -> None:
-    execute(name, "curl", "--fail", "--silent", "--show-error", "--output", destination, f"{mirror_url()}/{path.replace('+', '%2B')}")
+    execute(
+        name,
+        "curl",
+        "--fail",
+        "--silent",
+        "--show-error",
+        "--output",
+        destination,
+        f"{mirror_url()}/{path.replace('+', '%2B')}",
+    )
 
 
 def _wait(what: str, ready: Callable[[], bool], timeout_s: float = 180.0) -> None:

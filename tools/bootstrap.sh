@@ -44,7 +44,7 @@ identity() {
 }
 
 contents() {
-    (cd "$root" && cat requirements/requirements.txt requirements/collections.txt collections/requirements.yml tools/*.py) | sha256sum
+    (cd "$root" && cat requirements/requirements.txt requirements/collections.txt collections/requirements.yml tools/unpack_collections.py) | sha256sum
 }
 
 python=$(choose_python)

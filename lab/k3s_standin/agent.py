@@ -124,7 +124,7 @@ def _trust(node: Node, membership: Membership) -> None:
 def _start_containerd(
     configuration: Configuration, node: Node, settings: ClusterSettings, supervisor: Supervisor
 ) -> None:
-    own_network = settings.flannel_backend != "none"
+    own = {"cni_conf": node.folder / "etc/cni/net.d", "cni_bin": node.data_dir / "data/cni"}
     pause = configuration.text("pause-image", Bundle.running().manifest["pause_image"])
     text = containerd.configuration(
         containerd.Settings(
@@ -133,8 +133,7 @@ def _start_containerd(
             snapshotter=configuration.text("snapshotter", "overlayfs"),
             default_runtime=configuration.text("default-runtime", "runc"),
             nvidia_runtime=containerd.find_nvidia_runtime(),
-            cni_conf=node.folder / "etc/cni/net.d" if own_network else None,
-            cni_bin=node.data_dir / "data/cni" if own_network else None,
+            **(own if settings.flannel_backend != "none" else {}),
         )
     )
     file = node.folder / "etc/containerd/config.toml"

@@ -23,15 +23,15 @@ _ARCHIVES = (*_READABLE_ARCHIVES, ".tar.zst", ".tzst")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the configuration depends on. Without `cni_conf` and `cni_bin` containerd uses its own default folders."""
+    """What the configuration depends on. The CNI folders are containerd's usual ones; Debian's build has another default for programs."""
 
     root: Path
     sandbox_image: str
     snapshotter: str = "overlayfs"
     default_runtime: str = "runc"
     nvidia_runtime: Path | None = None
-    cni_conf: Path | None = None
-    cni_bin: Path | None = None
+    cni_conf: Path = Path("/etc/cni/net.d")
+    cni_bin: Path = Path("/opt/cni/bin")
 
 
 def find_nvidia_runtime(folders: Sequence[Path] = NVIDIA_FOLDERS) -> Path | None:
@@ -58,9 +58,11 @@ def configuration(settings: Settings) -> str:
         f"[{_CRI}.containerd]",
         f'  snapshotter = "{settings.snapshotter}"',
         f'  default_runtime_name = "{settings.default_runtime}"',
+        "",
+        f"[{_CRI}.cni]",
+        f'  bin_dir = "{settings.cni_bin}"',
+        f'  conf_dir = "{settings.cni_conf}"',
     ]
-    if settings.cni_conf and settings.cni_bin:
-        lines += ["", f"[{_CRI}.cni]", f'  bin_dir = "{settings.cni_bin}"', f'  conf_dir = "{settings.cni_conf}"']
     lines += _runtime("runc")
     if settings.nvidia_runtime:
         lines += _runtime("nvidia", settings.nvidia_runtime)

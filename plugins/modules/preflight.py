@@ -1,5 +1,4 @@
 #!/usr/bin/python
-# -*- coding: utf-8 -*-
 """Documentation of the action plugin of the same name; it never runs on a host."""
 
 from __future__ import annotations

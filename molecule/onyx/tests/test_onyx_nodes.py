@@ -34,5 +34,5 @@ def test_repository_is_accepted_only_with_signatures(host: Any) -> None:
 
 def test_join_configuration_is_not_left_behind(host: Any) -> None:
     """It held a token with which hosts can join."""
-    assert not host.file("/etc/kubernetes/kubeadm-join.yaml").exists
+    assert not host.file("/run/kubeadm-join.yaml").exists
     assert not host.file("/etc/kubernetes/bootstrap-kubelet.conf").exists

@@ -22,13 +22,22 @@ def prepare(tmp_path, host_key):
     (root / "etc/python3.13").mkdir(parents=True)
 
     def make(kind: str | None):
-        dress.prepare(root, dress=kind, profile=None, simulation=tmp_path, public_key="ssh-ed25519 AAAA operator\n", host_key=host_key)
+        dress.prepare(
+            root,
+            dress=kind,
+            profile=None,
+            simulation=tmp_path,
+            public_key="ssh-ed25519 AAAA operator\n",
+            host_key=host_key,
+        )
         return root
 
     return make
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("ubuntu", "ID=ubuntu"), ("dgx-os", 'VERSION_ID="24.04"'), ("rocky", 'ID="rocky"')])
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("ubuntu", "ID=ubuntu"), ("dgx-os", 'VERSION_ID="24.04"'), ("rocky", 'ID="rocky"')]
+)
 def test_os_release_names_the_system(prepare, kind, expected):
     assert expected in (prepare(kind) / "etc/os-release").read_text()
 

@@ -74,7 +74,9 @@ def test_containerd_has_no_nvidia_runtime_without_the_toolkit() -> None:
     assert set(runtimes) == {"runc"}
     assert config["plugins"][CRI]["sandbox_image"] == "registry/pause:1"
     assert config["plugins"][CRI]["restrict_oom_score_adj"] is True
-    assert "cni" not in config["plugins"][CRI], "without flannel, containerd's own default folders count"
+    assert config["plugins"][CRI]["cni"] == {"conf_dir": "/etc/cni/net.d", "bin_dir": "/opt/cni/bin"}, (
+        "for an own network"
+    )
 
 
 def test_containerd_gets_the_nvidia_runtime_and_flannels_folders() -> None:

@@ -45,7 +45,7 @@ def test_the_chosen_subnet_is_kept(lab, monkeypatch):
 
 def test_no_free_subnet_is_an_error(lab, monkeypatch):
     _routes(monkeypatch, "10.91.0.0/16")
-    with pytest.raises(RuntimeError, match="10.91"):
+    with pytest.raises(RuntimeError, match=r"10\.91"):
         network.subnet()
 
 

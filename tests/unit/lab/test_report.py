@@ -45,7 +45,9 @@ def test_a_good_run_is_ok_and_simulated(run):
 
 
 @pytest.mark.parametrize(
-    "fault", [{"returncode": 2}, {"status": "fail"}, {"document": False}], ids=["ansible failed", "bad finding", "no verdict written"]
+    "fault",
+    [{"returncode": 2}, {"status": "fail"}, {"document": False}],
+    ids=["ansible failed", "bad finding", "no verdict written"],
 )
 def test_any_fault_makes_the_verdict_fail(run, fault):
     assert report.merge([run(**fault)], [], [], 20.0)["status"] == "fail"

@@ -339,6 +339,7 @@ class Mps:
         )
 
     def pid(self) -> int:
+        self.ask("get_server_list")  # answered only after the daemon has written its number
         return int((self.pipe / "nvidia-cuda-mps-control.pid").read_text())
 
 

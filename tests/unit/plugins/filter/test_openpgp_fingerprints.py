@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.baremetal.gpu.plugins.filter.openpgp_fingerprints import fingerprints, openpgp_fingerprints
 
 # Made for this test with gpg 2.2 (ed25519); its secret half was thrown away.
