@@ -20,6 +20,8 @@ from lab.settings import CACHE, STATE
 # Container stores must not lie on the container's own overlay (overlay on overlay fails).
 OWN_FILE_SYSTEM = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/rancher")
 
+# Without these a container does not stand for the machine that it is dressed as.
+OWN_UNITS = frozenset({"lab-boot.service", "simulated-hardware.service"})
 MADE_OF = "baremetal-gpu.made-of"
 
 
@@ -34,6 +36,7 @@ def up(hosts: tuple[Host, ...], simulation: Path) -> list[str]:
     running = set(podman("ps", "--format={{.Names}}").stdout.split())
     absent = [host for host in hosts if container(host.name) not in running]
     if absent:
+        ssh_key()  # once, before the hosts ask for it side by side
         images = {kind: image(kind) for kind in {host.image for host in absent}}
         with step(f"Boot {', '.join(host.name for host in absent)}"), ThreadPoolExecutor() as pool:
             list(pool.map(lambda host: _start(host, images[host.image], simulation), absent))
@@ -82,12 +85,14 @@ def _start(host: Host, reference: str, simulation: Path) -> None:
     if podman("container", "exists", name, check=False).returncode:
         _create(host, reference, simulation)
     podman("start", name)
-    state = _booted(name)
-    if state != "running":
-        failed = execute(
-            name, "systemctl", "list-units", "--failed", "--plain", "--no-legend", check=False
-        ).stdout.strip()
-        say(f"{host.name} booted as '{state}': {failed or 'no failed unit named'}")
+    if _booted(name) != "running":
+        listing = execute(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
+        failed = [line.split()[0] for line in listing.splitlines() if line.strip()]
+        if not OWN_UNITS.isdisjoint(failed):
+            raise RuntimeError(
+                f"{host.name} is no lab host: {', '.join(failed)} failed; see `make lab-shell HOST={host.name}`"
+            )
+        say(f"{host.name} booted, but {', '.join(failed) or 'some unit'} failed")
 
 
 def _booted(name: str, timeout_s: float = 120.0) -> str:
@@ -133,6 +138,15 @@ def _create(host: Host, reference: str, simulation: Path) -> None:
         reference,
         "/sbin/init",
     )
+    try:
+        _dress(host, simulation)
+    except BaseException:
+        # Half a host would be taken for a whole one by the next run.
+        podman("rm", "--force", container(host.name), check=False)
+        raise
+
+
+def _dress(host: Host, simulation: Path) -> None:
     root = Path(podman("mount", container(host.name)).stdout.strip())
     try:
         dress.prepare(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.model import Host, System
@@ -16,12 +17,14 @@ VERDICT = STATE / "report/verdict.json"
 
 def invocations(systems: tuple[System, ...]) -> dict[str, str]:
     """`host/service` → systemd's invocation id of each running service; a changed id is a restart."""
-    found: dict[str, str] = {}
-    for system in systems:
-        for host in system.hosts:
-            for service, identifier in _invocations(host, system.services).items():
-                found[f"{host.name}/{service}"] = identifier
-    return found
+    pairs = [(host, system.services) for system in systems for host in system.hosts]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda pair: _invocations(*pair), pairs)
+    return {
+        f"{host.name}/{service}": identifier
+        for (host, _services), services in zip(pairs, found, strict=True)
+        for service, identifier in services.items()
+    }
 
 
 def _invocations(host: Host, services: tuple[str, ...]) -> dict[str, str]:
