@@ -15,6 +15,8 @@ PYTHON := $(CURDIR)/.venv/bin/python
 export PATH
 export PYTHONDONTWRITEBYTECODE := 1
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CURDIR)/.venv/cache/hypothesis
+# Ansible's own files, which would otherwise go to the home directory.
+export ANSIBLE_HOME := $(CURDIR)/.venv/cache/ansible
 unexport ANSIBLE_CONFIG ANSIBLE_COLLECTIONS_PATH
 
 .PHONY: help
@@ -30,12 +32,17 @@ lab: venv ## Boot the lab's hosts, run the playbooks, print the verdict (SYSTEM=
 	@exec "$(PYTHON)" -m lab lab $(if $(SYSTEM),--system $(SYSTEM))
 
 .PHONY: lab-clean
-lab-clean: ## Remove exactly what the lab made
-	@[ -x "$(PYTHON)" ] || exit 0
-	for state in .lab/molecule-*/; do
+lab-clean: venv ## Remove exactly what the lab made
+	@for state in .lab/molecule-*/; do
 	    [ -d "$$state" ] && BAREMETAL_GPU_LAB_DIR="$$PWD/$${state%/}" "$(PYTHON)" -m lab clean
 	done
-	exec "$(PYTHON)" -m lab clean
+	"$(PYTHON)" -m lab clean
+	rm -rf .lab/ansible .lab/ephemeral
+	[ ! -d .lab ] || rmdir --ignore-fail-on-non-empty .lab
+
+.PHONY: lab-check
+lab-check: venv ## Predict what the playbooks would change on the lab's hosts (SYSTEM=spark|onyx for one)
+	@exec "$(PYTHON)" -m lab lab --check $(if $(SYSTEM),--system $(SYSTEM))
 
 .PHONY: lab-shell
 lab-shell: venv ## Open a root shell on a lab host (HOST=spark-01)

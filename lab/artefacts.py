@@ -53,6 +53,7 @@ def build_all() -> Artefacts:
         extraction = pool.submit(debian.parts)  # waits for the network while programs are compiled
         programs = golang.build_modules()
         parts = extraction.result()
+    containerd_version = _require_pinned_containerd(parts)
     key = packages.signing_key()
     archives = images.archives(programs, parts)
     names = images.archive_names()
@@ -66,7 +67,7 @@ def build_all() -> Artefacts:
             k3s_path: _k3s(programs, parts),
             **{path: archives / path for path in names.values()},
             crds_path: programs["node-feature-discovery"] / "nfd-api-crds.yaml",
-            "manifests/lab-flannel.yaml": LAB / "manifests" / "lab-flannel.yaml",
+            "manifests/lab-flannel.yaml": _flannel_manifest(),
         }
     )
     return Artefacts(
@@ -75,11 +76,29 @@ def build_all() -> Artefacts:
         key_fingerprint=key.fingerprint,
         parts=parts,
         simulation=_simulation(programs["device-plugin"] / "nvml.h"),
-        containerd_version=debian.upstream_version(parts, "containerd"),
+        containerd_version=containerd_version,
         k3s_path=k3s_path,
         airgap_path=names["k3s-airgap"],
         operands_path=names["gpu-operands"],
     )
+
+
+def _require_pinned_containerd(parts: Path) -> str:
+    """containerd comes from Debian, the roles install the pinned version: RuntimeError when Debian has moved on."""
+    found, pinned = debian.upstream_version(parts, "containerd"), version("containerd")
+    if found != pinned:
+        raise RuntimeError(f"Debian's containerd is {found}, data/versions.yml pins {pinned}: correct the pin")
+    return found
+
+
+def _flannel_manifest() -> Path:
+    template = LAB / "manifests" / "lab-flannel.yaml"
+    text = template.read_text(encoding="utf-8").replace("{image}", f"{images.REGISTRY}/flannel:{version('flannel')}")
+    return cached("manifests", [text], lambda out: _write(out / template.name, text)) / template.name
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _apt(programs: Mapping[str, Path], key: packages.SigningKey) -> Path:

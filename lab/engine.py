@@ -18,15 +18,18 @@ def up(names: list[str] | None) -> list[str]:
     return started
 
 
-def lab(names: list[str] | None) -> int:
-    """`make lab`: boot, run the playbooks, write and print the verdict. Returns 0 when the verdict is ok, else 1."""
+def lab(names: list[str] | None, *, check: bool = False) -> int:
+    """`make lab`: boot, run the playbooks, write and print the verdict. Returns 0 when the verdict is ok, else 1.
+
+    With `check` the playbooks only predict what they would change.
+    """
     chosen = select(names)
     started = up(names)
     before = report.invocations(chosen)
-    runs = plays.run(chosen)
+    runs = plays.run(chosen, ("--check", "--diff") if check else ())
     after = report.invocations(chosen)
     restarted = sorted(name for name, identifier in before.items() if after.get(name) != identifier)
-    document = report.merge(runs, restarted, started, elapsed())
+    document = report.merge(runs, restarted, started, elapsed(), check=check)
     report.write(document)
     for run in runs:
         if run.returncode:

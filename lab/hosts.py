@@ -12,7 +12,7 @@ from lab import dress
 from lab.cache import content_key
 from lab.model import Host, mirror
 from lab.network import address, container, ensure_network, network_name, remove_network
-from lab.podman import command, execute, podman
+from lab.podman import command, execute, keep_store, podman
 from lab.progress import say, step
 from lab.rootfs import image, image_key
 from lab.settings import CACHE, STATE
@@ -22,6 +22,20 @@ OWN_FILE_SYSTEM = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/rancher"
 
 # Without these a container does not stand for the machine that it is dressed as.
 OWN_UNITS = frozenset({"lab-boot.service", "simulated-hardware.service"})
+# Everything that a lab puts into its state folder; whatever else lies there is somebody else's.
+MADE_IN_STATE = (
+    "ansible",
+    "dressed",
+    "inventory",
+    "kubeconfig",
+    "log",
+    "report",
+    "secrets",
+    "ssh",
+    "store",
+    "subnet",
+    "volumes",
+)
 MADE_OF = "baremetal-gpu.made-of"
 
 
@@ -31,10 +45,14 @@ def ssh_key() -> Path:
 
 
 def up(hosts: tuple[Host, ...], simulation: Path) -> list[str]:
-    """Create and boot whatever is not running yet; return the names of the hosts that were started now."""
+    """Create and boot whatever is not running yet; return the names of the hosts that were started now.
+
+    A host whose creation or boot fails is removed again, so that the next run makes a whole one.
+    """
+    keep_store()
     ensure_network()
     running = set(podman("ps", "--format={{.Names}}").stdout.split())
-    absent = [host for host in hosts if container(host.name) not in running]
+    absent = [host for host in hosts if container(host.name) not in running or not _dressed(host).exists()]
     if absent:
         ssh_key()  # once, before the hosts ask for it side by side
         images = {kind: image(kind) for kind in {host.image for host in absent}}
@@ -60,7 +78,14 @@ def down() -> None:
             podman("rm", "--force", "--time=0", "--volumes", *names)
     if names or (STATE / "subnet").exists():
         remove_network()
-    shutil.rmtree(STATE, ignore_errors=True)
+    for name in MADE_IN_STATE:
+        path = STATE / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    if STATE.is_dir() and not any(STATE.iterdir()):
+        STATE.rmdir()
 
 
 def _tell_outdated(hosts: list[Host], simulation: Path) -> None:
@@ -82,28 +107,45 @@ def _inputs(host: Host, simulation: Path) -> str:
 
 def _start(host: Host, reference: str, simulation: Path) -> None:
     name = container(host.name)
-    if podman("container", "exists", name, check=False).returncode:
-        _create(host, reference, simulation)
-    podman("start", name)
-    if _booted(name) != "running":
-        listing = execute(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
-        failed = [line.split()[0] for line in listing.splitlines() if line.strip()]
-        if not OWN_UNITS.isdisjoint(failed):
-            raise RuntimeError(
-                f"{host.name} is no lab host: {', '.join(failed)} failed; see `make lab-shell HOST={host.name}`"
-            )
-        say(f"{host.name} booted, but {', '.join(failed) or 'some unit'} failed")
+    try:
+        if not _dressed(host).exists():
+            podman("rm", "--force", "--ignore", "--volumes", name)  # left by a run that was killed
+            _create(host, reference, simulation)
+        podman("start", name)
+        _await_boot(host.name, name)
+    except BaseException:
+        _dressed(host).unlink(missing_ok=True)
+        podman("rm", "--force", "--ignore", "--time=0", "--volumes", name, check=False)
+        raise
 
 
-def _booted(name: str, timeout_s: float = 120.0) -> str:
-    """Wait until systemd has finished starting up; return its state. Before its bus is there systemctl answers nothing."""
+def _dressed(host: Host) -> Path:
+    """The mark of a host that was made to its end."""
+    return STATE / "dressed" / host.name
+
+
+def _await_boot(host: str, name: str) -> None:
+    """Wait until systemd has finished starting up. Raises RuntimeError when what makes it a lab host failed."""
+    if _booted(name) == "running":
+        return
+    listing = execute(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
+    failed = [line.split()[0] for line in listing.splitlines() if line.strip()]
+    if not OWN_UNITS.isdisjoint(failed):
+        journal = execute(name, "journalctl", "--no-pager", "--lines=20", *(f"--unit={unit}" for unit in failed)).stdout
+        raise RuntimeError(f"{host} is no lab host: {', '.join(failed)} failed\n{journal}")
+    say(f"{host} booted, but {', '.join(failed) or 'some unit'} failed")
+
+
+def _booted(name: str, timeout_s: int = 120) -> str:
+    """systemd's state after start-up. Before its bus is there systemctl answers nothing."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        state = execute(name, "systemctl", "is-system-running", "--wait", check=False).stdout.strip()
+        query = ("timeout", str(timeout_s), "systemctl", "is-system-running", "--wait")
+        state = execute(name, *query, check=False).stdout.strip()
         if state in ("running", "degraded"):
             return state
         time.sleep(0.2)
-    raise TimeoutError(f"{name} did not finish booting within {timeout_s:.0f} s")
+    raise TimeoutError(f"{name} did not finish booting within {timeout_s} s")
 
 
 def _create(host: Host, reference: str, simulation: Path) -> None:
@@ -138,12 +180,9 @@ def _create(host: Host, reference: str, simulation: Path) -> None:
         reference,
         "/sbin/init",
     )
-    try:
-        _dress(host, simulation)
-    except BaseException:
-        # Half a host would be taken for a whole one by the next run.
-        podman("rm", "--force", container(host.name), check=False)
-        raise
+    _dress(host, simulation)
+    _dressed(host).parent.mkdir(exist_ok=True)
+    _dressed(host).touch()
 
 
 def _dress(host: Host, simulation: Path) -> None:

@@ -7,11 +7,12 @@ import platform
 import shutil
 from dataclasses import dataclass
 
-from lab.settings import CACHE, STATE
+from lab.settings import CACHE
 
-# Measured: a complete cache takes 7 GB and both systems' volumes 3 GB; both systems together use 4 GB of memory.
-FREE_DISK_GB = 12
-MEMORY_GB = 6
+# Measured: a cache that was built from nothing takes 14 GB and the hosts of both systems 4 GB, builds need room beside; both
+# systems together use 4 GB of memory, a build 4 GB.
+FREE_DISK_GB = 30
+MEMORY_GB = 8
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,17 @@ def refusals(machine: Machine, cache_exists: bool) -> list[str]:
             f"{machine.free_disk_gb:.0f} GB are free for {CACHE}, {FREE_DISK_GB} GB are needed: free some, or set XDG_CACHE_HOME"
         )
     if machine.memory_gb < MEMORY_GB:
-        found.append(
-            f"{machine.memory_gb:.0f} GB of memory, {MEMORY_GB} GB are needed: try `make lab SYSTEM=spark` on a larger machine"
-        )
+        found.append(f"{machine.memory_gb:.0f} GB of memory, {MEMORY_GB} GB are needed: use a larger machine")
     return found
+
+
+def cache_is_filled() -> bool:
+    """Whether a mirror was built before: then next to nothing is left to build."""
+    return any((CACHE / "mirror").glob("*/tree"))
 
 
 def refuse_unusable() -> None:
     """Raise SystemExit with every reason at once when the lab cannot run on this machine."""
-    found = refusals(observe(), (CACHE / "tree").exists() or STATE.exists())
+    found = refusals(observe(), cache_is_filled())
     if found:
         raise SystemExit("\n".join(["This machine cannot run the lab:", *(f"- {reason}" for reason in found)]))

@@ -63,3 +63,8 @@ def hosts_of(chosen: tuple[System, ...]) -> tuple[Host, ...]:
 def mirror() -> Host:
     """The host that serves all artefacts."""
     return next(host for host in hosts_of(select(None)) if host.purpose == "mirror")
+
+
+def host_names() -> list[str]:
+    """Every host's name."""
+    return [host.name for host in hosts_of(select(None))]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.podman import podman
-from lab.settings import STATE
+from lab.progress import say
+from lab.settings import RUN, STATE
 
-RUN = Path("/run/baremetal-gpu-lab")
 # Each host's systemd and kubelet hold about 11 inotify instances; the kernel's default of 128 is met by a handful of hosts.
 # podman turns forwarding on when it makes a bridge; it is listed so that it is put back.
 MACHINE_WIDE = {"fs.inotify.max_user_instances": "8192", "net.ipv4.ip_forward": "1"}
@@ -75,7 +75,8 @@ def ensure_network() -> None:
 
 def remove_network() -> None:
     """Remove the bridge; the last lab on the machine also puts the machine-wide settings back."""
-    podman("network", "rm", "--force", network_name(), check=False)
+    if not podman("network", "exists", network_name(), check=False).returncode:
+        podman("network", "rm", "--force", network_name())
     with _labs() as labs:
         labs["active"] = [lab for lab in labs.get("active", []) if lab != identity()]
         if not labs["active"]:
@@ -95,8 +96,24 @@ def _labs() -> Iterator[dict[str, Any]]:
     with (RUN / "lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         labs = json.loads(register.read_text(encoding="utf-8")) if register.exists() else {}
-        yield labs
-        if labs["active"]:
-            register.write_text(json.dumps(labs), encoding="utf-8")
-        else:
-            register.unlink(missing_ok=True)
+        try:
+            yield labs
+        finally:
+            # Also after a failure: what was changed by then must be known to whoever puts it back.
+            if labs.get("active"):
+                register.write_text(json.dumps(labs), encoding="utf-8")
+            else:
+                register.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one command at a time work on this lab; a second one waits."""
+    RUN.mkdir(parents=True, exist_ok=True)
+    with (RUN / f"lab-{identity()}.lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another command that works on this lab")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

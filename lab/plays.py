@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.model import System
+from lab.network import identity
 from lab.progress import say
-from lab.settings import REPOSITORY, STATE
+from lab.settings import REPOSITORY, RUN, STATE
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class _Play:
             path.unlink(missing_ok=True)
         self.begun = time.monotonic()
         self.seconds = 0.0
+        self._rest = ""
         self._output = self.log.open("wb")
         self._read = self.log.open("r", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
@@ -50,6 +52,9 @@ class _Play:
             env={
                 **os.environ,
                 "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+                "ANSIBLE_HOME": str(STATE / "ansible"),
+                # Not below the home or the checkout: a socket's path is limited to about 100 characters.
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(RUN / f"ssh-{identity()}"),
                 "BAREMETAL_GPU_VERDICT_FILE": str(self.verdict),
             },
             stdin=subprocess.DEVNULL,
@@ -59,7 +64,9 @@ class _Play:
 
     def report_progress(self) -> None:
         """Say which tasks began since the last call."""
-        for line in self._read:
+        # Only whole lines: the last one may still be in the writing.
+        *lines, self._rest = (self._rest + self._read.read()).split("\n")
+        for line in lines:
             if line.startswith(("PLAY [", "TASK [", "RUNNING HANDLER [")):
                 say(f"{self.system.name}: {line.split('[', 1)[1].rpartition(']')[0]}")
             elif line.startswith(("fatal:", "[ERROR]")):

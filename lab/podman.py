@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
-from lab.settings import CACHE
+from lab.settings import CACHE, RUN, STATE
 
-STORE = CACHE / "podman"
-# One run folder per store: two users' caches, or a cache that was moved away, must not see each other's mounts.
-_RUN = Path("/run/baremetal-gpu-lab") / f"podman-{hashlib.sha256(str(STORE).encode()).hexdigest()[:8]}"
+
+def store() -> Path:
+    """The store of this lab's containers: where it was made, also when the cache is another one by now.
+
+    Raises PodmanError when that place is gone, since the hosts cannot be seen, and so not removed, without it.
+    """
+    kept = STATE / "store"
+    if not kept.exists():
+        return CACHE / "podman"
+    place = Path(kept.read_text(encoding="utf-8").strip())
+    if not place.is_dir():
+        raise PodmanError(f"this lab's hosts were made in {place}, which is gone: move it back, then run this again")
+    return place
+
+
+def keep_store() -> None:
+    """Note the store in the lab's state, once, before its first host is made."""
+    place = store()
+    place.mkdir(parents=True, exist_ok=True)
+    STATE.mkdir(parents=True, exist_ok=True)
+    (STATE / "store").write_text(f"{place}\n", encoding="utf-8")
 
 
 class PodmanError(RuntimeError):
@@ -20,11 +37,14 @@ class PodmanError(RuntimeError):
 
 def command(*arguments: str | Path) -> list[str]:
     """The full command line. runc, because crun refuses this kind of hybrid cgroup set-up; cgroupfs, because the machine may have no systemd."""
+    place = store()
+    # One run folder per store: two users' caches, or a cache that was moved away, must not see each other's mounts.
+    run = RUN / f"podman-{hashlib.sha256(str(place).encode()).hexdigest()[:8]}"
     return [
         "podman",
-        f"--root={STORE / 'storage'}",
-        f"--runroot={_RUN}",
-        f"--network-config-dir={STORE / 'networks'}",
+        f"--root={place / 'storage'}",
+        f"--runroot={run}",
+        f"--network-config-dir={place / 'networks'}",
         "--runtime=runc",
         "--cgroup-manager=cgroupfs",
         "--events-backend=none",
@@ -34,7 +54,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 def podman(*arguments: str | Path, check: bool = True, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run podman and return its result. Raises PodmanError when it fails and `check` is set."""
-    (STORE / "networks").mkdir(parents=True, exist_ok=True)
+    (store() / "networks").mkdir(parents=True, exist_ok=True)
     result = subprocess.run(command(*arguments), capture_output=True, text=True, input=text, check=False)
     if check and result.returncode:
         raise PodmanError(f"{' '.join(map(str, arguments))}: exit {result.returncode}: {result.stderr.strip()}")
@@ -46,8 +66,3 @@ def execute(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command inside a running container."""
     return podman("exec", "--interactive", container, *arguments, check=check, text=text)
-
-
-def lines(*arguments: str) -> Sequence[str]:
-    """The non-empty output lines of a podman command."""
-    return [line for line in podman(*arguments).stdout.splitlines() if line]

@@ -36,22 +36,29 @@ def _invocations(host: Host, services: tuple[str, ...]) -> dict[str, str]:
     }
 
 
-def merge(runs: list[Run], restarted: list[str], started_hosts: list[str], seconds: float) -> dict[str, Any]:
-    """The verdict document (DESIGN §9). A run that left no verdict of its own is a failure, whatever its exit status was."""
+def merge(
+    runs: list[Run], restarted: list[str], started_hosts: list[str], seconds: float, *, check: bool = False
+) -> dict[str, Any]:
+    """The verdict document (DESIGN §9).
+
+    A run that left no verdict of its own, or that proved nothing, is a failure, whatever its exit status was; in check
+    mode nothing can be proven, so there only the tasks count.
+    """
     systems: dict[str, Any] = {}
     for run in runs:
-        document = json.loads(run.verdict.read_text(encoding="utf-8")) if run.verdict.exists() else None
-        status = "ok" if document and document["status"] == "ok" and run.returncode == 0 else "fail"
+        document = json.loads(run.verdict.read_text(encoding="utf-8")) if run.verdict.exists() else {}
+        good = document.get("status") == "ok" and (check or document.get("proven") is True)
         systems[run.system.name] = {
-            "status": status,
+            "status": "ok" if good and run.returncode == 0 else "fail",
             "returncode": run.returncode,
             "seconds": round(run.seconds, 1),
             "log": str(run.log.relative_to(STATE)),
-            "verdict": document,
+            "verdict": document or None,
         }
     return {
         "schema": 1,
         "lab": True,
+        "check_mode": check,
         "simulated": True,
         "status": "ok" if systems and all(system["status"] == "ok" for system in systems.values()) else "fail",
         "seconds": round(seconds, 1),
@@ -92,5 +99,6 @@ def table(document: dict[str, Any]) -> str:
         )
     restarted = ", ".join(document["restarted"]) or "nothing"
     lines.append(f"restarted: {restarted}")
-    lines.append(f"VERDICT: {document['status']} (simulated hardware) after {document['seconds']} s")
+    mode = "check mode, simulated hardware" if document["check_mode"] else "simulated hardware"
+    lines.append(f"VERDICT: {document['status']} ({mode}) after {document['seconds']} s")
     return "\n".join(lines)

@@ -13,3 +13,6 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bare
 
 STATE = Path(os.environ.get("BAREMETAL_GPU_LAB_DIR") or REPOSITORY / ".lab").resolve()
 """What one lab owns: keys, volumes, inventory, logs and report. Two labs differ only in this path."""
+
+RUN = Path("/run/baremetal-gpu-lab")
+"""What all labs of this machine share while they run: locks, the register of labs, sockets. Gone after a restart."""

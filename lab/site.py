@@ -11,11 +11,13 @@ import yaml
 
 from lab.artefacts import Artefacts
 from lab.hosts import ssh_key
+from lab.images import REGISTRY
 from lab.model import Host, mirror
 from lab.network import address, container
 from lab.podman import execute
 from lab.progress import step
 from lab.settings import STATE
+from lab.versions import version
 
 MIRROR_CONFIGURATION = """\
 server {{
@@ -61,7 +63,7 @@ spec:
       terminationGracePeriodSeconds: 1
       containers:
         - name: web
-          image: mirror.lab.internal/busybox:1
+          image: {registry}/busybox:{version}
           imagePullPolicy: IfNotPresent
           command: [sh, -c, "mkdir -p /tmp/www && hostname > /tmp/www/index.html && exec httpd -f -p 8080 -h /tmp/www"]
           readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 2}
@@ -119,8 +121,9 @@ def _serve_mirror(tree: Path) -> None:
 
 
 def _k3s_server(host: Host, artefacts: Artefacts) -> None:
-    name = container(host.name)
-    if execute(name, "systemctl", "is-active", "--quiet", "k3s", check=False).returncode:
+    name, token_file = container(host.name), STATE / "secrets/k3s-token"
+    # The token is kept last: without it an earlier run did not come to its end.
+    if not token_file.exists() or execute(name, "systemctl", "is-active", "--quiet", "k3s", check=False).returncode:
         with step(f"Start the k3s server on {host.name}"):
             folders = ["/etc/rancher/k3s", "/var/lib/rancher/k3s/agent/images", "/var/lib/rancher/k3s/server/manifests"]
             execute(name, "mkdir", "-p", *folders)
@@ -135,18 +138,21 @@ def _k3s_server(host: Host, artefacts: Artefacts) -> None:
                 "disable": ["traefik", "servicelb"],
             }
             execute(name, "tee", "/etc/rancher/k3s/config.yaml", text=yaml.safe_dump(configuration))
-            execute(name, "tee", "/var/lib/rancher/k3s/server/manifests/shop.yaml", text=WORKLOAD)
+            execute(name, "tee", "/var/lib/rancher/k3s/server/manifests/shop.yaml", text=_workload())
             execute(name, "tee", "/etc/systemd/system/k3s.service", text=K3S_UNIT)
             execute(name, "systemctl", "enable", "--quiet", "k3s")
             execute(name, "systemctl", "start", "k3s")
             _wait(f"the workload on {host.name}", lambda: _workload_ready(name))
-    token = execute(name, "cat", "/var/lib/rancher/k3s/server/node-token").stdout
     kubeconfig = execute(name, "cat", "/etc/rancher/k3s/k3s.yaml").stdout
-    _private(STATE / "secrets/k3s-token", token)
     _private(
         STATE / f"kubeconfig/{host.name}.yaml",
         kubeconfig.replace("https://127.0.0.1:", f"https://{address(host.address)}:"),
     )
+    _private(token_file, execute(name, "cat", "/var/lib/rancher/k3s/server/node-token").stdout)
+
+
+def _workload() -> str:
+    return WORKLOAD.replace("{registry}", REGISTRY).replace("{version}", version("busybox"))
 
 
 def _workload_ready(name: str) -> bool:

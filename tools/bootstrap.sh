@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make the checkout's virtual environment (.venv), or renew it where its pins changed. Fast when there is nothing to do.
+# Make the checkout's virtual environment (.venv), or make it anew when its pins changed. Fast when there is nothing to do.
 # Needs Python 3.11 to 3.13; on Debian the package python3-venv is installed when it is missing and we are root.
 # PYTHON=/path/to/python chooses the interpreter.
 set -eu
@@ -37,29 +37,29 @@ ensure_venv_module() {
     return 1
 }
 
-# What the environment is tied to: its place on disk and the interpreter. Other pins can be changed inside it.
+# What the environment is made from: its place on disk, the interpreter and the pins. Any other of these makes it anew from
+# nothing, so that a package that is no longer pinned does not stay behind.
 identity() {
     printf '%s\n' "$venv"
     "$1" -c 'import sys; print(sys.executable, sys.version)'
-}
-
-contents() {
     (cd "$root" && cat requirements/requirements.txt requirements/collections.txt collections/requirements.yml tools/unpack_collections.py) | sha256sum
 }
 
-python=$(choose_python)
-ensure_venv_module "$python"
+# One at a time in this checkout: the lock is on this script itself, so it leaves no file, and it ends with the process.
+exec 9<"$root/tools/bootstrap.sh"
+flock 9
 
-if [ "$(identity "$python")" != "$(cat "$venv/identity" 2>/dev/null || true)" ]; then
-    rm -rf "$venv"
-    say "Making .venv with $("$python" --version) ..."
-    "$python" -m venv "$venv"
-    identity "$python" >"$venv/identity"
-fi
-if [ "$(contents)" != "$(cat "$venv/contents" 2>/dev/null || true)" ]; then
-    say "Installing the pinned Python packages ..."
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$root/requirements/requirements.txt"
-    say "Unpacking the collections this one needs ..."
-    "$venv/bin/python" "$root/tools/unpack_collections.py"
-    contents >"$venv/contents"
-fi
+python=$(choose_python)
+wanted=$(identity "$python")
+[ "$wanted" != "$(cat "$venv/identity" 2>/dev/null || true)" ] || exit 0
+
+ensure_venv_module "$python"
+rm -rf "$venv"
+say "Making .venv with $("$python" --version) ..."
+"$python" -m venv "$venv"
+say "Installing the pinned Python packages ..."
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$root/requirements/requirements.txt"
+say "Unpacking the collections this one needs ..."
+"$venv/bin/python" "$root/tools/unpack_collections.py"
+# Last: an environment without it was not finished.
+printf '%s\n' "$wanted" >"$venv/identity"

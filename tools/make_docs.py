@@ -102,15 +102,31 @@ def versions() -> str:
         [name, f"`{entry['version']}`", plain(entry["what"]), entry["checksums"], plain(entry["source"])]
         for name, entry in data["components"].items()
     ]
+    sources = [
+        [name, platform, f"`{_filled(url, str(entry['version']))}`"]
+        for name, entry in data["components"].items()
+        for platform, url in {**entry.get("urls", {}), "repository": entry.get("repository")}.items()
+        if url
+    ]
     keys = [[name, plain(entry["what"]), f"`{entry['fingerprint']}`"] for name, entry in data["keys"].items()]
     lines = [
         *table(["component", "version", "what", "checksums", "why this version"], rows),
         "",
         "Checksums marked `site` come from the inventory of the site that mirrors the artefact.",
         "",
+        "Upstream publishes them here, for whoever fills a mirror; no role reads these addresses.",
+        "",
+        *table(["component", "platform", "address"], sources),
+        "",
         *table(["signing key", "of", "fingerprint"], keys),
     ]
     return page("Versions", "`data/versions.yml`", lines)
+
+
+def _filled(url: str, version: str) -> str:
+    """An address from its pattern; a plus sign of the version is spelt as addresses do."""
+    number = version.removeprefix("v")
+    return url.replace("{version}", version.replace("+", "%2B")).replace("{number}", number.replace("+", "%2B"))
 
 
 PAGES = {

@@ -62,6 +62,7 @@ def _result(judgement: Judgement, lab: bool, check_mode: bool) -> dict[str, Any]
         "changed": False,
         "failed": not judgement.passed and not check_mode,
         "passed": judgement.passed,
+        "refused": sorted({finding.code for finding in judgement.refused}),
         "simulated": judgement.simulated,
         "waived": [describe(finding) for finding in judgement.findings if finding.waived],
         "unused_waivers": [waiver.code for waiver in judgement.unused_waivers],

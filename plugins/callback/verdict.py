@@ -24,6 +24,10 @@ description:
   - Gathers the findings that modules and actions return under C(baremetal_gpu_findings), which tasks changed something,
     and how each host ended.
   - Writes them as one JSON document when a path is set, and prints a table at the end of the run.
+  - C(status) says whether something failed, which is fine for a playbook that verifies nothing. C(proven), per host and for
+    the run, says that the action M(baremetal.gpu.verdict) judged findings and passed.
+  - In check mode C(status) is about tasks only and nothing is proven; C(refused) lists, per host, the codes of the findings
+    that a real run would be failed by as things are now.
   - Cannot set the exit status of a run; the role C(gpu_verify) fails a host whose required findings are not ok.
 options:
   path:

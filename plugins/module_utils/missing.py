@@ -11,7 +11,6 @@ ABSENT = "absent"  # the tool, file or field is not there
 UNREADABLE = "unreadable"  # it is there and cannot be read or understood
 TIMEOUT = "timeout"  # the tool did not answer in time
 FAILED = "failed"  # the tool answered with an error
-KINDS = (NOT_SUPPORTED, ABSENT, UNREADABLE, TIMEOUT, FAILED)
 
 # What nvidia-smi prints for a value that this device does not have: with and without brackets, in tables and in XML
 # (captures of drivers 550 to 590), and the sentence it prints for removed fields.

@@ -11,7 +11,7 @@ description:
   - Looks at the whole inventory on the controller, without any connection, and tells everything that is wrong with it at
     once, each thing with a stable code, the reason and the remedy.
   - "Looks at: required and misspelt variables, hardware profiles, GPU sharing and MIG, secret files and kubeconfigs on
-    the controller, node names, node addresses against pod and service networks, checksums of artefacts, and version skew."
+    the controller, the number of control plane hosts, node names, node addresses against pod and service networks, checksums of artefacts, and version skew."
   - Which roles a host gets is read from the playbook of O(system), so that nothing has to be said twice.
   - Values behind C(k3s_server_cluster_cidr), C(k3s_server_service_cidr) and C(k3s_server_version) are facts of the site
     about a k3s server that exists before the run. Without them the server's own default networks are assumed, and

@@ -70,6 +70,11 @@ passed:
   description: Whether no required finding was refused.
   returned: success or failure
   type: bool
+refused:
+  description: Codes of the refused findings; in check mode they fail nothing.
+  returned: success or failure
+  type: list
+  elements: str
 simulated:
   description: Whether a finding comes from a stand-in.
   returned: success or failure

@@ -3,6 +3,9 @@
 A host's part fails when a task of it failed, when it was unreachable, or when its findings are refused. Whether findings
 are refused is what the action ``baremetal.gpu.verdict`` says (it knows which are required); where it did not run, every
 finding is required. A finding that is simulated fails outside a lab either way.
+
+Nothing failed is not the same as something shown: ``status`` is ok on a host on which nothing was judged, which is fine for a
+playbook that only prepares; ``proven`` is true only where the verdict action judged findings and passed.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.baremetal.gpu.plugins.module_utils.findings import FAIL, RESULT_KEY, UNKNOWN
+from ansible_collections.baremetal.gpu.plugins.module_utils.findings import FAIL, OK, RESULT_KEY, UNKNOWN
 
 SCHEMA = 1
 JUDGED_BY = "unused_waivers"
@@ -36,6 +39,9 @@ class HostRecord:
     findings: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     changed_tasks: list[str] = field(default_factory=list)
     passed: bool | None = None
+    refused: tuple[str, ...] = ()
+    shown: bool = False
+    """Whether a finding that the verdict action judged was ok."""
 
     def all_findings(self) -> list[dict[str, Any]]:
         """Every finding that was not replaced by a later look at the same thing."""
@@ -56,6 +62,8 @@ class Record:
         _replace(record.findings, _findings_of(result))
         if isinstance(result.get("passed"), bool) and JUDGED_BY in result:
             record.passed = result["passed"]
+            record.refused = tuple(str(code) for code in result.get("refused") or ())
+            record.shown = any(finding["status"] == OK for finding in _findings_of(result))
 
     def document(
         self,
@@ -77,6 +85,9 @@ class Record:
             for name in sorted(counts)
         }
         findings = [finding for host in hosts.values() for finding in host["findings"]]
+        judged = [name for name in hosts if name in self._hosts and self._hosts[name].passed is not None]
+        # A run that touched no host proved nothing.
+        status = "ok" if hosts and all(host["status"] == "ok" for host in hosts.values()) else "fail"
         return {
             "schema": SCHEMA,
             "playbook": playbook,
@@ -86,8 +97,8 @@ class Record:
             "check_mode": check_mode,
             "lab": bool(hosts) and all(lab.get(name, False) for name in hosts),
             "simulated": any(finding["simulated"] for finding in findings),
-            # A run that touched no host proved nothing.
-            "status": "ok" if hosts and all(host["status"] == "ok" for host in hosts.values()) else "fail",
+            "status": status,
+            "proven": status == "ok" and bool(judged) and all(hosts[name]["proven"] for name in judged),
             "hosts": hosts,
             "waivers": _waivers(findings),
         }
@@ -107,11 +118,12 @@ def table(document: Mapping[str, Any]) -> list[str]:
     for host in document["hosts"].values():
         lines += [_line(finding) for finding in host["findings"] if finding["status"] != "ok"]
     lines += [f"waived: {waiver['code']}: {waiver['reason']}" for waiver in document["waivers"]]
-    marks = [
-        mark
-        for mark, holds in (("check mode", document["check_mode"]), ("SIMULATED hardware", document["simulated"]))
-        if holds
-    ]
+    possible = (
+        ("check mode: nothing was applied; findings are about the present state", document["check_mode"]),
+        ("nothing was proven", document["status"] == "ok" and not document["proven"] and not document["check_mode"]),
+        ("SIMULATED hardware", document["simulated"]),
+    )
+    marks = [mark for mark, holds in possible if holds]
     suffix = f" ({', '.join(marks)})" if marks else ""
     lines.append(f"VERDICT {document['playbook']}: {document['status']}{suffix} after {document['elapsed_s']:.1f} s")
     return lines
@@ -159,10 +171,13 @@ def _replace(known: dict[tuple[str, str], list[dict[str, Any]]], found: Iterator
 def _host(record: HostRecord, counts: Counts, lab: bool, check_mode: bool) -> dict[str, Any]:
     findings = record.all_findings()
     broken = counts.failed > 0 or counts.unreachable > 0
-    # In check mode nothing was applied, so findings tell the state before the run and cannot fail it.
-    refused = not check_mode and _refused(record.passed, findings, lab)
+    refused = _refused(record, findings, lab)
+    # In check mode nothing was applied, so findings tell the state before the run: they can neither fail nor prove it.
+    failed = broken or (not check_mode and (bool(refused) or record.passed is False))
     return {
-        "status": "fail" if broken or refused else "ok",
+        "status": "fail" if failed else "ok",
+        "proven": bool(record.passed) and record.shown and not failed and not check_mode,
+        "refused": refused,
         "ok": counts.ok,
         "changed": counts.changed,
         "failed": counts.failed,
@@ -173,15 +188,16 @@ def _host(record: HostRecord, counts: Counts, lab: bool, check_mode: bool) -> di
     }
 
 
-def _refused(passed: bool | None, findings: list[dict[str, Any]], lab: bool) -> bool:
-    if not lab and any(finding["simulated"] for finding in findings):
-        return True
-    if passed is not None:
-        return not passed
-    return any(
-        finding["status"] == FAIL or (finding["status"] == UNKNOWN and not finding.get("waived"))
-        for finding in findings
-    )
+def _refused(record: HostRecord, findings: list[dict[str, Any]], lab: bool) -> list[str]:
+    """Codes of the findings that fail a host."""
+    found = {finding["code"] for finding in findings if finding["simulated"] and not lab}
+    if record.passed is not None:
+        return sorted(found | set(record.refused))
+    return sorted(found | {finding["code"] for finding in findings if _is_bad(finding)})
+
+
+def _is_bad(finding: Mapping[str, Any]) -> bool:
+    return finding["status"] == FAIL or (finding["status"] == UNKNOWN and not finding.get("waived"))
 
 
 def _waivers(findings: list[dict[str, Any]]) -> list[dict[str, str]]:

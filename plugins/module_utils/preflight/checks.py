@@ -6,6 +6,7 @@ from typing import List, Sequence
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight import (
     artefacts,
+    control_plane,
     hardware,
     names,
     networks,
@@ -21,6 +22,7 @@ CHECKS: Sequence[Check] = (
     hardware.check,
     sharing.check,
     secrets.check,
+    control_plane.check,
     names.check,
     networks.check,
     artefacts.check,

@@ -11,8 +11,9 @@ TOKEN_FILE = "k3s_agent_token_file"
 READ_BY_AGENTS = "k3s_agent_kubeconfig"
 """The k3s server exists before the run, so its kubeconfig must; the one of a kubeadm cluster is written by the run."""
 
-# K10<SHA-256 of the CA>::<user>:<secret>. The short form, the bare secret, would trust any server that answers.
-FULL_TOKEN = re.compile(r"K10[0-9a-f]{64}::[^:\s]+:\S+")
+# What k3s takes with a CA's hash: K10<SHA-256 of the CA>::<user>:<secret>, or a bootstrap token (`k3s token create`) as
+# its last part. k3s compares the hash as text, in lower case. The short form would trust any server that answers.
+FULL_TOKEN = re.compile(r"K10[0-9a-f]{64}::(?:[^:\s]+:\S+|[a-z0-9]{6}\.[a-z0-9]{16})")
 OTHERS = 0o077
 
 

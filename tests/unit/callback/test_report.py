@@ -60,6 +60,70 @@ def test_status_of_a_run_follows_its_findings(given: list[dict[str, Any]], expec
     assert status_with(*given) == expected
 
 
+def judged(*findings: dict[str, Any], passed: bool = True, refused: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A result of the verdict action."""
+    return {RESULT_KEY: list(findings), "passed": passed, "refused": list(refused), "unused_waivers": []}
+
+
+def proven_with(result: dict[str, Any], *, counts: Counts | None = None, **more: bool) -> tuple[bool, bool]:
+    """What the document says of the host and of the run."""
+    record = Record()
+    record.add("spark-01", "Judge", result, changed=False)
+    told = document(record, spark_01=counts or Counts(ok=1), **more)
+    return told["hosts"]["spark-01"]["proven"], told["proven"]
+
+
+def test_only_a_passed_verdict_over_findings_proves_something() -> None:
+    assert proven_with(judged(finding())) == (True, True)
+    assert proven_with({RESULT_KEY: [finding()]}) == (False, False), "no verdict action ran"
+    assert proven_with(judged(finding(status="fail"), passed=False, refused=("BG-GPU-001",))) == (False, False)
+
+
+@pytest.mark.parametrize("findings", [[], [finding(status="skipped", reason="no GPU")]])
+def test_verdict_over_nothing_that_was_seen_is_ok_and_proves_nothing(findings: list[dict[str, Any]]) -> None:
+    record = Record()
+    record.add("spark-01", "Judge", judged(*findings), changed=False)
+    told = document(record)
+    assert (told["status"], told["proven"]) == ("ok", False)
+    assert "VERDICT spark.yml: ok (nothing was proven) after" in table(told)[-1]
+
+
+def test_host_that_fails_after_its_verdict_is_not_proven() -> None:
+    assert proven_with(judged(finding()), counts=Counts(ok=1, failed=1)) == (False, False)
+
+
+def test_simulated_finding_proves_something_only_in_a_lab() -> None:
+    assert proven_with(judged(finding(simulated=True)), lab=True) == (True, True)
+    assert proven_with(judged(finding(simulated=True)), lab=False) == (False, False)
+
+
+def test_run_is_proven_when_every_host_with_a_verdict_is() -> None:
+    record = Record()
+    record.add("a", "Judge", judged(finding()), changed=False)
+    assert document(record, a=Counts(ok=1), b=Counts(ok=1))["proven"] is True, "b took part in no verdict"
+    assert document(record, a=Counts(ok=1), b=Counts(unreachable=1))["proven"] is False
+    record.add("b", "Judge", judged(), changed=False)
+    assert document(record, a=Counts(ok=1), b=Counts(ok=1))["proven"] is False
+
+
+def test_check_mode_tells_what_is_refused_and_proves_nothing() -> None:
+    record = Record()
+    bad = judged(finding(status="fail"), finding("BG-GPU-002"), passed=False, refused=("BG-GPU-001",))
+    record.add("spark-01", "Judge", bad, changed=False)
+    told = document(record, check_mode=True)
+    host = told["hosts"]["spark-01"]
+    assert (host["status"], host["refused"], host["proven"], told["proven"]) == ("ok", ["BG-GPU-001"], False, False)
+    assert "(check mode: nothing was applied; findings are about the present state)" in table(told)[-1]
+    assert proven_with(judged(finding()), check_mode=True) == (False, False)
+
+
+def test_refused_codes_are_listed_without_a_verdict_too() -> None:
+    record = Record()
+    given = [finding(status="fail"), finding("BG-GPU-002", "unknown", reason="x"), finding("BG-GPU-003")]
+    record.add("spark-01", "Verify", {RESULT_KEY: given}, changed=False)
+    assert document(record)["hosts"]["spark-01"]["refused"] == ["BG-GPU-001", "BG-GPU-002"]
+
+
 def test_simulated_finding_fails_outside_a_lab() -> None:
     assert status_with(finding(simulated=True), lab=True) == "ok"
     assert status_with(finding(simulated=True), lab=False) == "fail"
@@ -101,8 +165,7 @@ def test_findings_of_loop_items_are_gathered() -> None:
 
 def test_verdict_action_decides_which_findings_are_required() -> None:
     record = Record()
-    judged = {RESULT_KEY: [finding(status="fail")], "passed": True, "unused_waivers": []}
-    record.add("spark-01", "Judge", judged, changed=False)
+    record.add("spark-01", "Judge", judged(finding(status="fail")), changed=False)
     assert document(record)["status"] == "ok"
 
 
@@ -133,4 +196,4 @@ def test_table_shows_waivers_and_the_simulated_mark() -> None:
     text = "\n".join(table(document(record)))
     assert "BG-GPU-009 spark-01 [unknown, simulated, waived]: no module" in text
     assert "waived: BG-GPU-009: shared kernel" in text
-    assert "VERDICT spark.yml: ok (SIMULATED hardware) after 60.0 s" in text
+    assert "VERDICT spark.yml: ok (nothing was proven, SIMULATED hardware) after 60.0 s" in text

@@ -61,6 +61,7 @@ def test_lab_run_is_written_and_printed(root: Path, tmp_path: Path) -> None:
     schema = json.loads((root / "data/schemas/verdict.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(document, schema, format_checker=jsonschema.FormatChecker())
     assert (returncode, document["status"], document["lab"], document["simulated"]) == (0, "ok", True, True)
+    assert (document["proven"], document["hosts"]["one"]["proven"]) == (True, True)
     assert document["hosts"]["one"]["changed_tasks"] == ["Change something"]
     assert document["waivers"] == [{"code": "BG-GPU-009", "reason": "not shown here"}]
     assert "VERDICT playbook.yml: ok (SIMULATED hardware)" in output
@@ -69,9 +70,14 @@ def test_lab_run_is_written_and_printed(root: Path, tmp_path: Path) -> None:
 def test_the_same_run_outside_a_lab_fails(root: Path, tmp_path: Path) -> None:
     returncode, document, output = run(root, tmp_path, {"given": GIVEN})
     assert (returncode, document["status"], document["lab"]) == (2, "fail", False)
+    assert document["hosts"]["one"]["refused"] == ["BG-GPU-001", "BG-GPU-009"]
+    assert document["proven"] is False
     assert "BG-VERDICT-001" in output
 
 
 def test_check_mode_is_noted(root: Path, tmp_path: Path) -> None:
-    _, document, _ = run(root, tmp_path, {"lab": True, "given": GIVEN}, "--check")
-    assert document["check_mode"] is True
+    given = [*GIVEN, {"code": "BG-GPU-002", "subject": "one", "status": "fail", "reason": "none yet"}]
+    returncode, document, output = run(root, tmp_path, {"lab": True, "given": given}, "--check")
+    assert (returncode, document["check_mode"], document["status"], document["proven"]) == (0, True, "ok", False)
+    assert document["hosts"]["one"]["refused"] == ["BG-GPU-002"]
+    assert "check mode: nothing was applied; findings are about the present state" in output

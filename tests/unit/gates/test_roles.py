@@ -13,9 +13,14 @@ import yaml
 VERBS = ("main", "preflight", "verify", "remove")
 
 VERSION = re.compile(r"(?<![\d.\w])v?\d+\.\d+\.\d+(?![\d.]|\.\d)")
-# (file below roles/, literal): floors that a description explains.
+VERSION_FREE = ("roles", "playbooks", "inventories", "plugins", "molecule")
+# Which release of this collection brought something is no pin.
+VERSION_ADDED = re.compile(r'^\s*version_added: "[\d.]+"$', re.MULTILINE)
+# (file, literal) that pins nothing: floors that a description explains, samples in documentation, sections of standards.
 VERSIONS_ALLOWED = {
-    ("nvidia_device_plugin/meta/argument_specs.yml", "v0.17.4"),
+    ("roles/nvidia_device_plugin/meta/argument_specs.yml", "v0.17.4"),
+    *(("plugins/modules/gpu_info.py", sample) for sample in ("580.95.05", "7.2.3", "7.6.0", "0.5.0", "1.17.8")),
+    ("plugins/filter/openpgp_fingerprints.py", "5.5.4"),
 }
 
 INJECTED_FACT = re.compile(r"(?<![\w.])ansible_[a-z_]+")
@@ -98,14 +103,15 @@ def test_no_role_names_an_inventory_group_or_another_role_s_files(root: Path, ro
         assert not re.search(r"(?:src|file|template):\s*\S*\.\./\.\./\w+/(?:files|tasks|templates)", text), path
 
 
-def test_no_version_is_written_in_roles_playbooks_or_inventories(root: Path) -> None:
-    found = set()
-    for folder in ("roles", "playbooks", "inventories"):
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file():
-                name = path.relative_to(root / folder).as_posix()
-                found |= {(name, literal) for literal in VERSION.findall(path.read_text(encoding="utf-8"))}
+def test_no_version_is_written_outside_the_one_table(root: Path, texts: dict[Path, str]) -> None:
+    found = {
+        (path.relative_to(root).as_posix(), literal)
+        for path, text in texts.items()
+        if path.relative_to(root).parts[0] in VERSION_FREE
+        for literal in VERSION.findall(VERSION_ADDED.sub("", text))
+    }
     assert found - VERSIONS_ALLOWED == set()
+    assert VERSIONS_ALLOWED - found == set(), "allowed, and written nowhere any more"
 
 
 def test_no_injected_fact_is_read(root: Path, roles: list[Path]) -> None:

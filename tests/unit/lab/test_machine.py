@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from lab import machine
 from lab.machine import Machine, observe, refusals
 
 GOOD = Machine(architecture="x86_64", root=True, package_manager="/usr/bin/apt-get", free_disk_gb=50.0, memory_gb=24.0)
@@ -36,6 +37,14 @@ def test_all_faults_are_told_at_once():
 
 def test_a_filled_cache_needs_no_more_disk():
     assert refusals(replace(GOOD, free_disk_gb=3.0), cache_exists=True) == []
+
+
+def test_only_a_built_mirror_makes_a_filled_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CACHE", tmp_path)
+    (tmp_path / "go").mkdir()
+    assert not machine.cache_is_filled()
+    (tmp_path / "mirror/0123/tree").mkdir(parents=True)
+    assert machine.cache_is_filled()
 
 
 def test_this_machine_can_be_read():

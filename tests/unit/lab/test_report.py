@@ -28,12 +28,14 @@ def _finding(status: str = "ok") -> dict[str, object]:
 def run(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "STATE", tmp_path)
 
-    def make(returncode: int = 0, status: str = "ok", document: bool = True, changed: int = 0) -> Run:
+    def make(
+        returncode: int = 0, status: str = "ok", document: bool = True, changed: int = 0, proven: bool = True
+    ) -> Run:
         verdict = tmp_path / "spark.json"
         verdict.unlink(missing_ok=True)
         if document:
             host = {"status": status, "changed": changed, "findings": [_finding(status)]}
-            verdict.write_text(json.dumps({"status": status, "hosts": {"spark-01": host}}))
+            verdict.write_text(json.dumps({"status": status, "proven": proven, "hosts": {"spark-01": host}}))
         return Run(systems()["spark"], returncode, 12.34, tmp_path / "spark.log", verdict)
 
     return make
@@ -46,8 +48,8 @@ def test_a_good_run_is_ok_and_simulated(run):
 
 @pytest.mark.parametrize(
     "fault",
-    [{"returncode": 2}, {"status": "fail"}, {"document": False}],
-    ids=["ansible failed", "bad finding", "no verdict written"],
+    [{"returncode": 2}, {"status": "fail"}, {"document": False}, {"proven": False}],
+    ids=["ansible failed", "bad finding", "no verdict written", "nothing proven"],
 )
 def test_any_fault_makes_the_verdict_fail(run, fault):
     assert report.merge([run(**fault)], [], [], 20.0)["status"] == "fail"
@@ -67,3 +69,9 @@ def test_the_table_shows_status_simulation_and_restarts(run):
     assert "ok (simulated)" in text
     assert "restarted: spark-01/k3s-agent" in text
     assert "VERDICT: ok (simulated hardware)" in text
+
+
+def test_check_mode_needs_no_proof_and_says_so(run):
+    document = report.merge([run(proven=False)], [], [], 1.0, check=True)
+    assert document["status"] == "ok"
+    assert "check mode" in report.table(document)

@@ -126,10 +126,56 @@ def test_hosts_outside_the_run_are_only_compared_with(good: Inventory, spoil: An
     assert refusals(outside) == []
 
 
+def test_second_control_plane_host_is_refused_once(good: Inventory) -> None:
+    """Each would run kubeadm init and write the same kubeconfig."""
+    first = next(host for host in good.hosts if host.name == "onyx-m1")
+    second = replace(first, name="onyx-m2", variables={**first.variables, "kubeadm_control_plane_address": "10.0.0.33"})
+    both = replace(good, hosts=(*good.hosts, second))
+    (refusal,) = refusals(both)
+    assert (refusal.code, refusal.subject) == ("BG-INV-018", "onyx-m1")
+    assert "onyx-m1, onyx-m2" in refusal.what
+    # A run limited to one of them is refused all the same, a run about other hosts is not.
+    limited = replace(both, hosts=tuple(replace(host, judged=host.name == "onyx-m2") for host in both.hosts))
+    assert [(each.code, each.subject) for each in refusals(limited)] == [("BG-INV-018", "onyx-m2")]
+    elsewhere = replace(both, hosts=tuple(replace(host, judged=host.name == "spark-01") for host in both.hosts))
+    assert codes(elsewhere) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        "K10" + "b" * 64 + "::node:secret:with:colons",
+        "K10" + "b" * 64 + "::abcdef.0123456789abcdef",
+    ],
+)
+def test_every_full_form_that_k3s_takes_is_accepted(good: Inventory, text: str) -> None:
+    facts = FileFacts(exists=True, regular=True, mode=0o600, text=text + "\n")
+    assert refusals(replace(good, read=lambda path: facts if path == "/secrets/token" else good.read(path))) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "K10::server:secret",
+        "K10" + "b" * 63 + "::server:secret",
+        "K10" + "B" * 64 + "::server:secret",
+        "K10" + "b" * 64 + "::server:",
+        "K10" + "b" * 64 + "::secret",
+        "abcdef.0123456789abcdef",
+    ],
+)
+def test_token_that_does_not_name_its_ca_or_is_incomplete_is_refused(good: Inventory, text: str) -> None:
+    facts = FileFacts(exists=True, regular=True, mode=0o600, text=text)
+    assert codes(replace(good, read=lambda path: facts if path == "/secrets/token" else good.read(path))) == [
+        "BG-INV-004"
+    ]
+
+
 def test_every_code_is_registered_as_a_refusal(root: Any) -> None:
     registry = yaml.safe_load((root / "data/codes.yml").read_text(encoding="utf-8"))["codes"]
     assert {code for code, entry in registry.items() if entry["kind"] == "refusal"} >= {
-        f"BG-INV-{number:03}" for number in [*range(1, 18), 99]
+        f"BG-INV-{number:03}" for number in [*range(1, 19), 99]
     }
 
 
