@@ -53,7 +53,8 @@ def build_all() -> Artefacts:
         extraction = pool.submit(debian.parts)  # waits for the network while programs are compiled
         programs = golang.build_modules()
         parts = extraction.result()
-    containerd_version = _require_pinned_containerd(parts)
+    containerd_version = _require_pinned(parts, "containerd", "containerd")
+    _require_pinned(parts, "kubernetes_cni", "containernetworking-plugins")
     key = packages.signing_key()
     archives = images.archives(programs, parts)
     names = images.archive_names()
@@ -83,11 +84,13 @@ def build_all() -> Artefacts:
     )
 
 
-def _require_pinned_containerd(parts: Path) -> str:
-    """containerd comes from Debian, the roles install the pinned version: RuntimeError when Debian has moved on."""
-    found, pinned = debian.upstream_version(parts, "containerd"), version("containerd")
+def _require_pinned(parts: Path, component: str, package: str) -> str:
+    """What comes from Debian is installed by roles at a pinned version: RuntimeError when Debian has moved on."""
+    found, pinned = debian.upstream_version(parts, package), version(component)
     if found != pinned:
-        raise RuntimeError(f"Debian's containerd is {found}, data/versions.yml pins {pinned}: correct the pin")
+        raise RuntimeError(
+            f"Debian's {package} is {found}, data/versions.yml pins {component} {pinned}: correct the pin"
+        )
     return found
 
 
