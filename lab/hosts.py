@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import dress
 from lab.cache import content_key
 from lab.model import Host, mirror
-from lab.network import address, container, ensure_network, network_name, remove_network
+from lab.network import address, container, ensure_network, network_name, remove_network, ssh_sockets
 from lab.podman import command, execute, keep_store, podman
 from lab.progress import say, step
 from lab.rootfs import image, image_key
@@ -78,8 +78,7 @@ def down() -> None:
             podman("rm", "--force", "--time=0", "--volumes", *names)
     if names or (STATE / "subnet").exists():
         remove_network()
-    for name in MADE_IN_STATE:
-        path = STATE / name
+    for path in (*(STATE / name for name in MADE_IN_STATE), ssh_sockets()):
         if path.is_dir():
             shutil.rmtree(path)
         else:

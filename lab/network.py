@@ -30,6 +30,11 @@ def network_name() -> str:
     return f"baremetal-gpu-{identity()}"
 
 
+def ssh_sockets() -> Path:
+    """Where ssh keeps the sockets of its shared connections. A short path: a socket's is limited to about 100 characters."""
+    return RUN / f"ssh-{identity()}"
+
+
 def container(host: str) -> str:
     """The container's name for a lab host."""
     return f"bmg-{identity()}-{host}"

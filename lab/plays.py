@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.model import System
-from lab.network import identity
+from lab.network import ssh_sockets
 from lab.progress import say
-from lab.settings import REPOSITORY, RUN, STATE
+from lab.settings import REPOSITORY, STATE
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ class _Play:
                 **os.environ,
                 "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
                 "ANSIBLE_HOME": str(STATE / "ansible"),
-                # Not below the home or the checkout: a socket's path is limited to about 100 characters.
-                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(RUN / f"ssh-{identity()}"),
+                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(ssh_sockets()),
                 "BAREMETAL_GPU_VERDICT_FILE": str(self.verdict),
             },
             stdin=subprocess.DEVNULL,

@@ -114,7 +114,8 @@ def test_paths_outside_the_checkout_are_told_from_others(text: str, expected: bo
 
 
 def test_folders_that_every_system_has_are_no_sign_of_this_machine() -> None:
-    assert not _outside(Path("/tmp/checkout"), Path("/root")).search("/tmp/x /root/.ssh")
+    home = Path("/", "root")
+    assert not _outside(Path("/tmp/checkout"), home).search(f"/tmp/x {home}/.ssh")
 
 
 # They may hold a checkout, and are also named where lab hosts are meant.
