@@ -12,7 +12,7 @@ from lab import dress
 from lab.cache import content_key
 from lab.model import Host, mirror
 from lab.network import address, container, ensure_network, network_name, remove_network, ssh_sockets
-from lab.podman import command, execute, keep_store, podman
+from lab.podman import command, execute, keep_store, podman, store
 from lab.progress import say, step
 from lab.rootfs import image, image_key
 from lab.settings import CACHE, STATE
@@ -72,7 +72,11 @@ def shell(host: str) -> int:
 
 def down() -> None:
     """Remove this lab's hosts, network, volumes and state; other labs are left alone."""
-    names = podman("ps", "--all", f"--filter=name=^{container('')}", "--format={{.Names}}").stdout.split()
+    # Without a store no host was ever made, and podman may not even be installed.
+    made = store().is_dir()
+    names = (
+        podman("ps", "--all", f"--filter=name=^{container('')}", "--format={{.Names}}").stdout.split() if made else []
+    )
     if names:
         with step(f"Remove {len(names)} hosts"):
             podman("rm", "--force", "--time=0", "--volumes", *names)
