@@ -24,6 +24,25 @@ def deb_packages(programs: Mapping[str, Path]) -> list[Package]:
     return [_container_toolkit(programs)]
 
 
+def tailscale(folder: Path) -> Package:
+    """Tailscale's package, for its own repositories. `folder` has the programs of the Go module and the files beside them."""
+    return Package(
+        name="tailscale",
+        version=number("tailscale"),
+        release="",
+        summary="The easiest, most secure, cross platform way to use WireGuard + oauth2 + 2FA/SSO",
+        license="BSD-3-Clause",
+        url="https://www.tailscale.com",
+        difference="it neither enables nor starts its service.",
+        content={
+            "/usr/bin/tailscale": program(folder / "tailscale"),
+            "/usr/sbin/tailscaled": program(folder / "tailscaled"),
+            "/usr/lib/systemd/system/tailscaled.service": Content(source=folder / "tailscaled.service"),
+            "/etc/default/tailscaled": Content(source=folder / "tailscaled.defaults", config=True),
+        },
+    )
+
+
 def rpm_packages(programs: Mapping[str, Path], parts: Path) -> list[Package]:
     """What the dnf repository offers. `parts` has the extracted Debian packages."""
     return [_containerd(parts), *_kubernetes(programs), _cni_plugins(parts), _container_toolkit(programs)]

@@ -6,11 +6,14 @@ import gzip
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from lab.cache import cached
-from lab.progress import say
+from lab import debs
+from lab.cache import Entry
+from lab.commands import persist, stream
+from lab.progress import Activity
 
 SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -30,28 +33,56 @@ PART_PACKAGES = (
 )
 """Packages whose files are used outside a host image: in pod images and, repacked, in the lab's own packages."""
 
-_ATTEMPTS = 3
+_ACQUIRE = {
+    # A mirror may lag behind, or the machine's clock may be ahead: acceptable for a lab, never for a real host.
+    "Acquire::Check-Valid-Until": "false",
+}
+_SHOWN = 60
+"""How much of a message of mmdebstrap's is shown while it works."""
 _INDEX_FORMAT = "$(IDENTIFIER) $(RELEASE) $(COMPONENT) $(REPO_URI)"
 
 
 @cache
-def trixie_sources() -> tuple[list[str], list[str]]:
-    """apt sources for trixie on the mirror that this machine uses, and the mmdebstrap options that go with them.
-
-    Raises RuntimeError when the machine's own apt has no Debian `main`.
-    """
+def trixie_sources() -> tuple[str, ...]:
+    """apt sources for trixie on the mirror that this machine uses. Raises RuntimeError when the machine's own apt has no Debian `main`."""
     targets = _index_targets()
     if not targets.strip():
         # Container images are shipped without package lists, and apt then names no targets.
         subprocess.run(["apt-get", "update", "--quiet"], stdout=subprocess.DEVNULL, check=True)
         targets = _index_targets()
-    options = [
+    return tuple(sources_from(targets, _codename()))
+
+
+def bootstrap(
+    variant: str, packages: Sequence[str], destination: Path, activity: Activity, options: Sequence[str] = ()
+) -> None:
+    """Make a trixie root file system with these packages: a folder, or a tar archive when the name ends with `.tar`.
+
+    `variant` and `options` are mmdebstrap's. Downloads go on where an interrupted one stopped. Raises RuntimeError with
+    mmdebstrap's last lines.
+    """
+    sources = trixie_sources()
+    depot = debs.depot(SUITE, sources, KEYRING, [f"{name}={value}" for name, value in _ACQUIRE.items()])
+    depot.download([*([] if variant == "extract" else [debs.ESSENTIAL]), *packages], activity)
+    command = [
+        "mmdebstrap",
+        f"--variant={variant}",
+        f"--include={','.join(packages)}",
         f"--keyring={KEYRING}",
-        # A mirror may lag behind, or the machine's clock may be ahead: acceptable for a lab, never for a real host.
-        '--aptopt=Acquire::Check-Valid-Until "false"',
-        '--aptopt=Acquire::Retries "3"',
+        *(f'--aptopt={name} "{value}"' for name, value in _ACQUIRE.items()),
+        *depot.hooks(),
+        *options,
+        SUITE,
+        str(destination),
+        *sources,
     ]
-    return sources_from(targets, _codename()), options
+
+    def make() -> None:
+        if destination.is_dir():
+            shutil.rmtree(destination)  # mmdebstrap refuses a folder that is not empty
+        stream(command, lambda line: activity.tell(line.removeprefix("I: ")[:_SHOWN]))
+
+    persist(f"mmdebstrap for {destination.name}", make)
 
 
 def sources_from(targets: str, codename: str) -> list[str]:
@@ -89,32 +120,14 @@ def _codename() -> str:
     return match[1]
 
 
-def parts() -> Path:
-    """A root folder with the files of PART_PACKAGES and what they depend on; nothing in it was configured."""
-    title = "Extract containerd, CNI plugins and tools from Debian packages"
-    return cached("parts", ["1", SUITE, *PART_PACKAGES], _extract, title=title) / "root"
-
-
-def _extract(out: Path) -> None:
-    sources, options = trixie_sources()
-    include = f"--include={','.join(PART_PACKAGES)}"
-    command = [
-        "mmdebstrap",
-        "--variant=extract",
-        "--format=directory",
-        include,
-        *options,
-        SUITE,
-        str(out / "root"),
-        *sources,
-    ]
-    for attempt in range(1, _ATTEMPTS + 1):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode == 0:
-            return
-        say(f"mmdebstrap failed, attempt {attempt} of {_ATTEMPTS}")
-        shutil.rmtree(out / "root", ignore_errors=True)  # it refuses a folder that is not empty
-    raise RuntimeError(f"mmdebstrap cannot extract {' '.join(PART_PACKAGES)}:\n{result.stderr[-3000:]}")
+def parts() -> Entry:
+    """An entry with a folder `root`: the files of PART_PACKAGES and what they depend on; nothing in it was configured."""
+    return Entry(
+        "parts",
+        ("1", SUITE, *PART_PACKAGES),
+        lambda out, activity: bootstrap("extract", PART_PACKAGES, out / "root", activity),
+        "Extract containerd, CNI plugins and tools from Debian packages",
+    )
 
 
 def upstream_version(root: Path, package: str) -> str:

@@ -28,6 +28,11 @@ PRETTY_NAME="Rocky Linux 9.3 (Blue Onyx)"
 """
 ROCKY_RELEASE = "Rocky Linux release 9.3 (Blue Onyx)\n"
 
+INIT = "/usr/local/sbin/lab-init"
+"""The container's first program; it becomes systemd."""
+
+INIT_PROGRAM = Path(__file__).with_name("boot") / "lab_init.py"
+
 # The containers share the machine's kernel: no host may set its clock, load modules, flush binfmt or grab a console.
 SYSTEMD_BOUNDS = "[Manager]\nCapabilityBoundingSet=~CAP_SYS_TIME CAP_SYS_MODULE\nDefaultTasksMax=infinity\n"
 MASKED = (
@@ -129,7 +134,7 @@ if not os.path.exists("/proc/modules"):
 
 
 def prepare(
-    root: Path, *, dress: str | None, profile: str | None, simulation: Path, public_key: str, host_key: Path
+    root: Path, *, dress: str | None, profile: str | None, simulation: Path | None, public_key: str, host_key: Path
 ) -> None:
     """Write everything a host of this kind has before its first boot into its root file system `root`.
 
@@ -147,6 +152,8 @@ def prepare(
     if dress == "rocky":
         _rocky(root)
     if profile:
+        if simulation is None:
+            raise ValueError(f"a host with {profile} needs the compiled stand-ins")
         hardware.install(root, profile, simulation)
 
 
@@ -156,6 +163,7 @@ def _bound(root: Path) -> None:
     _write(root / "etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
     for unit in MASKED:
         _link(root / "etc/systemd/system" / unit, "/dev/null")
+    _write(root / INIT.lstrip("/"), INIT_PROGRAM.read_text(encoding="utf-8"), 0o755)
     _write(root / "usr/local/sbin/lab-boot", BOOT_SCRIPT, 0o755)
     _write(root / "etc/systemd/system/lab-boot.service", BOOT_UNIT)
     _link(root / "etc/systemd/system/sysinit.target.wants/lab-boot.service", "../lab-boot.service")

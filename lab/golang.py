@@ -10,22 +10,22 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from lab.cache import Part, cached, finished
-from lab.progress import say, step
+from lab.cache import Entry, Part
+from lab.commands import PAUSES_S, persist, stream
+from lab.progress import Activity
 from lab.settings import CACHE, REPOSITORY
 from lab.versions import number, version
 
 SOURCES = REPOSITORY / "lab" / "go"
 
 _KIND = "programs"
-_DOWNLOAD_ATTEMPTS = 4
-_DOWNLOAD_PAUSE_S = 10.0
+_FLAGS = "-mod=readonly -modcacherw"
+_BUILD = ("build", "-v", "-trimpath")
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,18 @@ class Extra:
 
 @dataclass(frozen=True)
 class Module:
-    """One folder of `lab/go` and what is built there. `programs` maps a file name to a package."""
+    """One folder of `lab/go` and what is built there. `programs` maps a file name to a package.
+
+    An `optional` module is built only when it is asked for by the name of its folder.
+    """
 
     folder: str
     programs: Mapping[str, str]
     ldflags: str
     cgo: bool = False
     extras: Mapping[str, Extra] = field(default_factory=dict)
+    tags: str = ""
+    optional: bool = False
 
     @property
     def source(self) -> Path:
@@ -60,13 +65,21 @@ def _stamps(values: Mapping[str, str]) -> str:
 # NVIDIA's programs call NVML functions that older libraries lack: bound only when called, as their own builds do.
 _LAZY_BINDING = "-extldflags=-Wl,-z,lazy"
 
+# Names and users are looked up by Go's own code: then it does not matter whether a program has C in it, and what two modules share (Kubernetes'
+# client, at equal versions) is compiled once for both.
+_WITHOUT_C_LIBRARY = "netgo,osusergo"
+
 _NFD = "sigs.k8s.io/node-feature-discovery"
 _PLUGIN = "github.com/NVIDIA/k8s-device-plugin"
 _TOOLKIT = "github.com/NVIDIA/nvidia-container-toolkit"
+_HELM = "helm.sh/helm/v3"
+_HEADSCALE = "github.com/juanfont/headscale"
+_TAILSCALE = "tailscale.com"
+_HELM_DIFF = "github.com/databus23/helm-diff/v3"
 
 
 def modules() -> tuple[Module, ...]:
-    """Everything that the lab builds from Go modules, the longest build first."""
+    """Everything that the lab can build from Go modules, the longest build first, so that the compiler's cache fills for the others."""
     kubernetes = version("kubernetes")
     major, minor = number("kubernetes").split(".")[:2]
     return (
@@ -99,6 +112,7 @@ def modules() -> tuple[Module, ...]:
                 }
             ),
             extras={"nfd-api-crds.yaml": Extra(_NFD, "deployment/base/nfd-crds/nfd-api-crds.yaml")},
+            tags=_WITHOUT_C_LIBRARY,
         ),
         Module(
             folder="device-plugin",
@@ -109,6 +123,7 @@ def modules() -> tuple[Module, ...]:
             ldflags=f"{_stamps({f'{_PLUGIN}/internal/info.version': version('nvidia_device_plugin')})} {_LAZY_BINDING}",
             cgo=True,
             extras={"nvml.h": Extra("github.com/NVIDIA/go-nvml", "pkg/nvml/nvml.h")},
+            tags=_WITHOUT_C_LIBRARY,
         ),
         Module(
             folder="container-toolkit",
@@ -118,26 +133,49 @@ def modules() -> tuple[Module, ...]:
             ldflags=f"{_stamps({f'{_TOOLKIT}/internal/info.version': number('nvidia_container_toolkit')})} {_LAZY_BINDING}",
             cgo=True,
         ),
+        Module(folder="coredns", programs={"coredns": "."}, ldflags=_stamps({})),
         Module(folder="flannel", programs={"flanneld": "."}, ldflags=_stamps({})),
+        Module(
+            folder="helm",
+            programs={"helm": f"{_HELM}/cmd/helm", "diff": _HELM_DIFF},
+            ldflags=_stamps(
+                {
+                    f"{_HELM}/internal/version.version": version("helm"),
+                    f"{_HELM}/internal/version.gitTreeState": "clean",
+                    f"{_HELM_DIFF}/cmd.Version": number("helm_diff"),
+                    # The Kubernetes that charts are rendered for when no cluster is asked: the one whose libraries are linked.
+                    **{
+                        f"{_HELM}/pkg/{package}.k8sVersion{name}": value
+                        for package in ("chartutil", "lint/rules")
+                        for name, value in (("Major", major), ("Minor", minor))
+                    },
+                }
+            ),
+            extras={"plugin.yaml": Extra(_HELM_DIFF, "plugin.yaml")},
+        ),
+        Module(
+            folder="kwok",
+            programs={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+            ldflags=_stamps({}),
+            optional=True,
+        ),
+        Module(
+            folder="tailscale",
+            programs={name: f"{_TAILSCALE}/cmd/{name}" for name in ("tailscale", "tailscaled")},
+            ldflags=_stamps({f"{_TAILSCALE}/version.{stamp}Stamp": number("tailscale") for stamp in ("long", "short")}),
+            extras={
+                name: Extra(_TAILSCALE, f"cmd/tailscaled/{name}")
+                for name in ("tailscaled.service", "tailscaled.defaults")
+            },
+            optional=True,
+        ),
+        Module(
+            folder="headscale",
+            programs={"headscale": f"{_HEADSCALE}/cmd/headscale"},
+            ldflags=_stamps({f"{_HEADSCALE}/hscontrol/types.Version": version("headscale")}),
+            optional=True,
+        ),
     )
-
-
-def build_modules() -> dict[str, Path]:
-    """Build whatever is not in the cache; returns the folder of each module's programs and extras by the module's name.
-
-    Sources of the next modules are fetched while one is compiled: compiling uses every core, fetching hardly any.
-    """
-    wanted = modules()
-    missing = [module for module in wanted if finished(_KIND, cache_key(module)) is None]
-    if missing:
-        toolchain()  # its absence is better said at once than after retried downloads
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="go-download") as pool:
-        downloads = {module.folder: pool.submit(_download, module) for module in missing}
-        try:
-            return {module.folder: _build(module, downloads.get(module.folder)) for module in wanted}
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def toolchain() -> Path:
@@ -166,64 +204,84 @@ def environment(cgo: bool) -> dict[str, str]:
         "GOWORK": "off",
         # The committed go.sum pins every hash; asking the checksum database as well would need one more server.
         "GOSUMDB": "off",
-        "GOFLAGS": "-mod=readonly -modcacherw",
+        "GOFLAGS": _FLAGS,
         "CGO_ENABLED": "1" if cgo else "0",
     }
 
 
-def cache_key(module: Module) -> list[Part]:
+def cache_key(module: Module) -> tuple[Part, ...]:
     """Everything that decides what a module's programs are."""
     sources = sorted(
         path for path in module.source.iterdir() if path.name in ("go.mod", "go.sum") or path.suffix == ".go"
     )
-    return [
-        *("1", version("go"), module.ldflags, str(module.cgo)),
+    return (
+        *(version("go"), _FLAGS, *_BUILD, module.ldflags, compiler() if module.cgo else "no C"),
+        *([module.tags] if module.tags else []),
         *(f"{name}={package}" for name, package in sorted(module.programs.items())),
         *(f"{name}={extra.module}/{extra.path}" for name, extra in sorted(module.extras.items())),
         *sources,
-    ]
-
-
-def _build(module: Module, download: Future[None] | None) -> Path:
-    def fill(out: Path) -> None:
-        for name, package in module.programs.items():
-            _go(module, "build", "-trimpath", "-ldflags", module.ldflags, "-o", str(out / name), package)
-        for name, extra in module.extras.items():
-            folder = Path(_go(module, "list", "-m", "-f", "{{.Dir}}", extra.module).strip())
-            shutil.copyfile(folder / extra.path, out / name)
-
-    if download is not None:
-        download.result()
-    return cached(_KIND, cache_key(module), fill, title=f"Compile {', '.join(module.programs)}")
-
-
-def _download(module: Module) -> None:
-    """Fetch the sources that this module's programs need, and no others, into the module cache; retried."""
-    with step(f"Fetch the Go modules of {module.folder}"):
-        for attempt in range(1, _DOWNLOAD_ATTEMPTS + 1):
-            try:
-                # Listing dependencies loads exactly the packages that a build would; `go mod download` fetches many more.
-                _go(module, "list", "-deps", "-f", "", *dict.fromkeys(module.programs.values()))
-                return
-            except RuntimeError as error:
-                if attempt == _DOWNLOAD_ATTEMPTS:
-                    raise
-                reason = str(error).strip().splitlines()[-1]
-                say(f"fetching for {module.folder} failed ({reason}), trying again in {_DOWNLOAD_PAUSE_S:.0f} s")
-                time.sleep(_DOWNLOAD_PAUSE_S)
-
-
-def _go(module: Module, *arguments: str) -> str:
-    """Run `go` in the module's folder; returns what it printed. Raises RuntimeError with the end of its messages."""
-    result = subprocess.run(
-        [str(toolchain()), *arguments],
-        cwd=module.source,
-        env=environment(module.cgo),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
     )
-    if result.returncode:
-        raise RuntimeError(f"`go {arguments[0]}` failed in {module.source}:\n{result.stderr[-3000:]}")
-    return result.stdout
+
+
+@cache
+def compiler() -> str:
+    """Which C compiler this machine has, for the keys of what it compiles; raises RuntimeError without one."""
+    command = ["gcc", "-dumpmachine", "-dumpfullversion"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except FileNotFoundError:
+        raise RuntimeError(
+            "gcc is missing; `make lab` installs it with the other packages that the lab needs"
+        ) from None
+
+
+def programs(module: Module) -> Entry:
+    """An entry with a module's programs and extras. Its sources must have been fetched, or are fetched now without progress."""
+
+    def build(out: Path, activity: Activity) -> None:
+        compiled = _Counter(activity, "{} packages compiled")
+        for name, package in module.programs.items():
+            options = ["-tags", module.tags, "-ldflags", module.ldflags, "-o", str(out / name)]
+            _go(module, [*_BUILD, *options, package], compiled)
+        for name, extra in module.extras.items():
+            printed: list[str] = []
+            _go(module, ["list", "-m", "-f", "{{.Dir}}", extra.module], printed.append)
+            shutil.copyfile(Path(printed[-1]) / extra.path, out / name)
+
+    return Entry(_KIND, cache_key(module), build, f"Compile {', '.join(module.programs)}")
+
+
+class _Counter:
+    """Counts lines into an activity's detail."""
+
+    def __init__(self, activity: Activity, text: str) -> None:
+        self._activity, self._text, self._count = activity, text, 0
+
+    def __call__(self, line: str) -> None:
+        self._count += 1
+        self._activity.tell(self._text.format(self._count))
+
+
+def fetch(module: Module, activity: Activity, pauses_s: Sequence[float] = PAUSES_S) -> None:
+    """Fetch the sources that this module's programs need, and no others, into the module cache.
+
+    go keeps every module that it has whole, so another attempt, or another run, asks only for the others.
+    """
+    counter = _Counter(activity, "{} modules fetched")
+
+    def count(line: str) -> None:
+        if line.startswith("go: downloading "):
+            counter(line)
+
+    # Listing dependencies loads exactly the packages that a build would; `go mod download` fetches many more.
+    command = ["list", "-deps", "-tags", module.tags, "-f", "", *dict.fromkeys(module.programs.values())]
+    persist(f"fetching the Go modules of {module.folder}", lambda: _go(module, command, count), pauses_s)
+
+
+def _go(module: Module, arguments: Sequence[str], on_line: Callable[[str], None]) -> None:
+    """Run `go` in the module's folder. Raises RuntimeError with the end of its messages."""
+    go = toolchain()
+    mark = CACHE / "go" / ".used"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    stream([go, *arguments], on_line, cwd=module.source, env=environment(module.cgo))

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import time
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from lab import dress
+from lab import disks, dress, faults, power, supervisor, upkeep
 from lab.cache import content_key
 from lab.model import Host, mirror
 from lab.network import address, container, ensure_network, network_name, remove_network, ssh_sockets
-from lab.podman import command, execute, keep_store, podman, store
+from lab.podman import command, keep_store, podman, store
 from lab.progress import say, step
 from lab.rootfs import image, image_key
 from lab.settings import CACHE, STATE
 
-# Container stores must not lie on the container's own overlay (overlay on overlay fails).
-OWN_FILE_SYSTEM = ("/var/lib/containerd", "/var/lib/kubelet", "/var/lib/rancher")
-
-# Without these a container does not stand for the machine that it is dressed as.
-OWN_UNITS = frozenset({"lab-boot.service", "simulated-hardware.service"})
 # Everything that a lab puts into its state folder; whatever else lies there is somebody else's.
 MADE_IN_STATE = (
     "ansible",
+    "bench",
+    "disks",
     "dressed",
+    "faults",
+    "helm",
     "inventory",
     "kubeconfig",
     "log",
@@ -34,9 +33,13 @@ MADE_IN_STATE = (
     "ssh",
     "store",
     "subnet",
-    "volumes",
+    "supervisor",
 )
 MADE_OF = "baremetal-gpu.made-of"
+
+
+class HostError(RuntimeError):
+    """Something cannot be done with a host as it is; the message says what to do."""
 
 
 def ssh_key() -> Path:
@@ -44,15 +47,19 @@ def ssh_key() -> Path:
     return _key(STATE / "ssh/id_ed25519", "operator of the lab")
 
 
-def up(hosts: tuple[Host, ...], simulation: Path) -> list[str]:
+def up(hosts: tuple[Host, ...], simulation: Path | None) -> list[str]:
     """Create and boot whatever is not running yet; return the names of the hosts that were started now.
+
+    `simulation` is the folder of compiled stand-ins, which hosts with simulated hardware need.
 
     A host whose creation or boot fails is removed again, so that the next run makes a whole one.
     """
     keep_store()
     ensure_network()
-    running = set(podman("ps", "--format={{.Names}}").stdout.split())
-    absent = [host for host in hosts if container(host.name) not in running or not _dressed(host).exists()]
+    states = power.states()
+    # A host that a fault keeps off or still is as it should be.
+    whole = {name for name in states if states[name] == "running" or faults.keeps_off(name)}
+    absent = [host for host in hosts if host.name not in whole or not _dressed(host).exists()]
     if absent:
         ssh_key()  # once, before the hosts ask for it side by side
         images = {kind: image(kind) for kind in {host.image for host in absent}}
@@ -63,23 +70,49 @@ def up(hosts: tuple[Host, ...], simulation: Path) -> list[str]:
     return [host.name for host in absent]
 
 
-def shell(host: str) -> int:
-    """An interactive root shell on a running host."""
-    return subprocess.run(
-        command("exec", "--interactive", "--tty", container(host), "/bin/bash", "--login"), check=False
-    ).returncode
+def shell(host: Host, text: str | None = None) -> int:
+    """A root shell on a running host, or one shell command there; returns its exit status. Raises HostError when it does not run."""
+    state = power.states().get(host.name) if store().is_dir() else None
+    if state != "running":
+        raise HostError(f"{host.name} {_how_to_start(host, state)}")
+    options = ["--interactive", *(["--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else [])]
+    # Into the host's own time namespace too, where there is one, so that uptime tells the host's.
+    enter = [
+        "sh",
+        "-c",
+        'nsenter --target 1 --time true 2>/dev/null && set -- nsenter --target 1 --time "$@"; exec "$@"',
+        "sh",
+    ]
+    wanted = ["/bin/bash", "--login", *(["-c", text] if text is not None else [])]
+    return subprocess.run(command("exec", *options, container(host.name), *enter, *wanted), check=False).returncode
+
+
+def _how_to_start(host: Host, state: str | None) -> str:
+    if faults.keeps_off(host.name):
+        return f"is {state}: a fault keeps it so; `make lab-faults` lists what is active"
+    what = "has not been made in this lab" if state is None else f"is {state}"
+    return f"{what}: `make lab SYSTEM={host.system}` boots it"
+
+
+def remove(hosts: tuple[Host, ...]) -> None:
+    """Remove these hosts with what they stored, so that the next `up` makes them anew; keys and addresses stay."""
+    if hosts:
+        podman("rm", "--force", "--ignore", "--time=0", "--volumes", *(container(host.name) for host in hosts))
+    for host in hosts:
+        _dressed(host).unlink(missing_ok=True)
+        disks.remove(host.name)
 
 
 def down() -> None:
     """Remove this lab's hosts, network, volumes and state; other labs are left alone."""
     # Without a store no host was ever made, and podman may not even be installed.
     made = store().is_dir()
-    names = (
-        podman("ps", "--all", f"--filter=name=^{container('')}", "--format={{.Names}}").stdout.split() if made else []
-    )
+    names = [container(host) for host in power.states()] if made else []
+    supervisor.end()
     if names:
         with step(f"Remove {len(names)} hosts"):
             podman("rm", "--force", "--time=0", "--volumes", *names)
+    disks.remove_all()
     if names or (STATE / "subnet").exists():
         remove_network()
     for path in (*(STATE / name for name in MADE_IN_STATE), ssh_sockets()):
@@ -87,11 +120,12 @@ def down() -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+    upkeep.end_lease()
     if STATE.is_dir() and not any(STATE.iterdir()):
         STATE.rmdir()
 
 
-def _tell_outdated(hosts: list[Host], simulation: Path) -> None:
+def _tell_outdated(hosts: list[Host], simulation: Path | None) -> None:
     """A host that was made from former images or stand-ins goes on as it is; whoever changed those should know."""
     for host in hosts:
         made_of = podman(
@@ -101,24 +135,33 @@ def _tell_outdated(hosts: list[Host], simulation: Path) -> None:
             say(f"{host.name} was made from former images or stand-ins; `make lab-clean` and `make lab` make it anew")
 
 
-def _inputs(host: Host, simulation: Path) -> str:
+def _inputs(host: Host, simulation: Path | None) -> str:
     """What a host is made of, as one short key."""
     return content_key(
-        [image_key(host.image), Path(dress.__file__), repr(host), *([simulation] if host.hardware else [])]
+        [
+            image_key(host.image),
+            Path(dress.__file__),
+            dress.INIT_PROGRAM,
+            repr(host),
+            *([simulation] if simulation and host.hardware else []),
+        ]
     )
 
 
-def _start(host: Host, reference: str, simulation: Path) -> None:
+def _start(host: Host, reference: str, simulation: Path | None) -> None:
     name = container(host.name)
     try:
         if not _dressed(host).exists():
             podman("rm", "--force", "--ignore", "--volumes", name)  # left by a run that was killed
+            disks.remove(host.name)
             _create(host, reference, simulation)
-        podman("start", name)
-        _await_boot(host.name, name)
+        power.switch_on(host.name)
+        power.await_boot(host.name)
+        faults.after_start(host.name)
     except BaseException:
         _dressed(host).unlink(missing_ok=True)
         podman("rm", "--force", "--ignore", "--time=0", "--volumes", name, check=False)
+        disks.remove(host.name)
         raise
 
 
@@ -127,37 +170,14 @@ def _dressed(host: Host) -> Path:
     return STATE / "dressed" / host.name
 
 
-def _await_boot(host: str, name: str) -> None:
-    """Wait until systemd has finished starting up. Raises RuntimeError when what makes it a lab host failed."""
-    if _booted(name) == "running":
-        return
-    listing = execute(name, "systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
-    failed = [line.split()[0] for line in listing.splitlines() if line.strip()]
-    if not OWN_UNITS.isdisjoint(failed):
-        journal = execute(name, "journalctl", "--no-pager", "--lines=20", *(f"--unit={unit}" for unit in failed)).stdout
-        raise RuntimeError(f"{host} is no lab host: {', '.join(failed)} failed\n{journal}")
-    say(f"{host} booted, but {', '.join(failed) or 'some unit'} failed")
-
-
-def _booted(name: str, timeout_s: int = 120) -> str:
-    """systemd's state after start-up. Before its bus is there systemctl answers nothing."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        query = ("timeout", str(timeout_s), "systemctl", "is-system-running", "--wait")
-        state = execute(name, *query, check=False).stdout.strip()
-        if state in ("running", "degraded"):
-            return state
-        time.sleep(0.2)
-    raise TimeoutError(f"{name} did not finish booting within {timeout_s} s")
-
-
-def _create(host: Host, reference: str, simulation: Path) -> None:
-    volumes = [STATE / "volumes" / host.name / path.strip("/").replace("/", "-") for path in OWN_FILE_SYSTEM]
-    for volume in volumes:
-        volume.mkdir(parents=True, exist_ok=True)
-    binds = [f"--volume={volume}:{path}" for volume, path in zip(volumes, OWN_FILE_SYSTEM, strict=True)]
+def _create(host: Host, reference: str, simulation: Path | None) -> None:
+    disks.ensure(host.name)
+    bounds = [f"--memory={host.memory_mib}m"] if host.memory_mib else []
+    bounds += [f"--cpus={host.cpus}"] if host.cpus else []
+    binds = [f"--volume={volume}:{path}" for path, volume in disks.volumes(host.name).items()]
     if host.purpose == "mirror":
-        # All trees of the cache, so that the mirror can move on to a newer one without being made again.
+        # All trees of the cache, so that the mirror can move on to a newer one without being made again. The first may be in the making.
+        (CACHE / "mirror").mkdir(parents=True, exist_ok=True)
         binds.append(f"--volume={CACHE / 'mirror'}:/srv/mirror:ro")
     podman(
         "create",
@@ -179,8 +199,10 @@ def _create(host: Host, reference: str, simulation: Path) -> None:
         f"--label={MADE_OF}={_inputs(host, simulation)}",
         f"--hostname={host.name}",
         f"--name={container(host.name)}",
+        *bounds,
         *binds,
         reference,
+        dress.INIT,
         "/sbin/init",
     )
     _dress(host, simulation)
@@ -188,7 +210,7 @@ def _create(host: Host, reference: str, simulation: Path) -> None:
     _dressed(host).touch()
 
 
-def _dress(host: Host, simulation: Path) -> None:
+def _dress(host: Host, simulation: Path | None) -> None:
     root = Path(podman("mount", container(host.name)).stdout.strip())
     try:
         dress.prepare(
@@ -204,10 +226,12 @@ def _dress(host: Host, simulation: Path) -> None:
 
 
 def _known_hosts(hosts: tuple[Host, ...]) -> None:
-    known = [
-        f"{address(host.address)} {_host_key(host).with_suffix('.pub').read_text(encoding='ascii')}" for host in hosts
-    ]
-    (STATE / "ssh/known_hosts").write_text("".join(known), encoding="ascii")
+    """Make these hosts known to ssh. Those that are not among them stay known: booting one host is no word about the others."""
+    path = STATE / "ssh/known_hosts"
+    known = dict(line.split(" ", 1) for line in path.read_text(encoding="ascii").splitlines()) if path.exists() else {}
+    for host in hosts:
+        known[address(host.address)] = _host_key(host).with_suffix(".pub").read_text(encoding="ascii").strip()
+    path.write_text("".join(f"{where} {key}\n" for where, key in known.items()), encoding="ascii")
 
 
 def _host_key(host: Host) -> Path:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import Part, cached
+from lab.cache import Entry, Part
 from lab.debian import LIBRARY_FOLDER, shared_libraries
+from lab.golang import compiler
 from lab.podimages import DEFAULT_PATH, TEMPORARY, Image, Layer, folders, install, link, write_archive
+from lab.progress import Activity
 from lab.versions import number, version
 
 REGISTRY = "mirror.lab.internal"
@@ -22,38 +24,64 @@ _IPTABLES_NAMES = ("iptables", "iptables-save", "iptables-restore", "ip6tables",
 _LIBC = ("libc.so.6", "libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1")
 
 
-def archive_names() -> dict[str, str]:
-    """Where each image archive lies on the mirror, by its purpose."""
-    k3s = version("k3s")
+@dataclass(frozen=True)
+class _Archive:
+    """Where an image archive lies on the mirror, and what is in it: the Go modules and pinned components that it is made from."""
+
+    path: str
+    modules: tuple[str, ...] = ()
+    components: tuple[str, ...] = ()
+
+
+def _archives() -> dict[str, _Archive]:
+    kubernetes = f"images/kubernetes-{version('kubernetes')}-amd64.tar"
+    operands = f"images/gpu-operands-{version('nvidia_device_plugin')}-amd64.tar"
     return {
-        "kubernetes": f"images/kubernetes-{version('kubernetes')}-amd64.tar",
-        "gpu-operands": f"images/gpu-operands-{version('nvidia_device_plugin')}-amd64.tar",
-        "flannel": f"images/flannel-{version('flannel')}-amd64.tar",
-        "busybox": f"images/busybox-{version('busybox')}-amd64.tar",
-        "k3s-airgap": f"k3s/{k3s}/k3s-airgap-images-amd64.tar",
+        "kubernetes": _Archive(kubernetes, ("kubernetes", "etcd", "coredns"), ("etcd", "pause", "coredns")),
+        "gpu-operands": _Archive(
+            operands, ("device-plugin", "node-feature-discovery"), ("nvidia_device_plugin", "node_feature_discovery")
+        ),
+        "flannel": _Archive(f"images/flannel-{version('flannel')}-amd64.tar", ("flannel",), ("flannel",)),
+        "busybox": _Archive(f"images/busybox-{version('busybox')}-amd64.tar", (), ("busybox",)),
+        "k3s-airgap": _Archive(
+            f"k3s/{version('k3s')}/k3s-airgap-images-amd64.tar",
+            ("kubernetes", "coredns"),
+            ("pause", "coredns", "busybox"),
+        ),
     }
 
 
-def archives(programs: Mapping[str, Path], parts: Path) -> Path:
-    """The folder with all image archives under their mirror paths.
+def archive_names() -> dict[str, str]:
+    """Where each image archive lies on the mirror, by its purpose."""
+    return {purpose: archive.path for purpose, archive in _archives().items()}
 
-    `programs` has the folder of each Go module's programs, `parts` the extracted Debian packages.
+
+def coredns_reference() -> str:
+    """CoreDNS's image, by the name under which kubeadm looks for it in a registry other than its own."""
+    return f"{REGISTRY}/kubernetes/coredns:{version('coredns')}"
+
+
+def archive_modules(purpose: str) -> tuple[str, ...]:
+    """The Go modules that an archive's images are made from."""
+    return _archives()[purpose].modules
+
+
+def archive(purpose: str, programs: Mapping[str, Path], parts: Path) -> Entry:
+    """An entry with one image archive, `archive.tar`.
+
+    `programs` has the folder of each Go module's programs, `parts` the extracted Debian packages; neither need exist yet.
     """
-    names = archive_names()
-    labels = [f"{purpose}={path}" for purpose, path in names.items()]
-    versions = [f"{name}={version(name)}" for name in ("etcd", "pause", "busybox", "node_feature_discovery")]
+    known = _archives()[purpose]
+    labels = [f"{purpose}={known.path}", *(f"{name}={version(name)}" for name in known.components)]
     code = [Path(__file__), Path(__file__).with_name("podimages.py")]
-    key: list[Part] = [*labels, *versions, *code, *(programs[name] for name in sorted(programs)), parts]
 
-    def fill(out: Path) -> None:
-        # Beside the entry, so that hundreds of megabytes of intermediate layers do not land on a small /tmp.
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".layers-") as scratch:
-            images = _Builder(Path(scratch), programs, parts).images()
-            for purpose, path in names.items():
-                (out / path).parent.mkdir(parents=True, exist_ok=True)
-                write_archive(out / path, images[purpose])
+    def build(out: Path, _: Activity) -> None:
+        # Inside the entry's own folder, so that hundreds of megabytes of layers do not land on a small /tmp.
+        with tempfile.TemporaryDirectory(dir=out, prefix=".layers-") as scratch:
+            write_archive(out / "archive.tar", _Builder(Path(scratch), programs, parts).images(purpose))
 
-    return cached("images", key, fill, title="Write the pod images")
+    key: list[Part] = [*labels, compiler(), *code, *(programs[name] for name in known.modules), parts]
+    return Entry("images", tuple(key), build, f"Write the pod images of {purpose}")
 
 
 @dataclass(frozen=True)
@@ -64,16 +92,16 @@ class _Builder:
     programs: Mapping[str, Path]
     parts: Path
 
-    def images(self) -> dict[str, list[Image]]:
-        """The images of each archive."""
-        netfilter, busybox, pause = self.netfilter(), self.busybox(), self.pause()
-        return {
-            "kubernetes": [*self.kubernetes(netfilter), self.etcd(), pause],
-            "gpu-operands": [self.device_plugin(busybox.layers[0]), self.node_feature_discovery()],
-            "flannel": [self.flannel(netfilter)],
-            "busybox": [busybox],
-            "k3s-airgap": [pause, busybox],
+    def images(self, purpose: str) -> list[Image]:
+        """The images of an archive."""
+        makers: dict[str, Callable[[], list[Image]]] = {
+            "kubernetes": lambda: [*self.kubernetes(self.netfilter()), self.etcd(), self.coredns(), self.pause()],
+            "gpu-operands": lambda: [self.device_plugin(self.busybox().layers[0]), self.node_feature_discovery()],
+            "flannel": lambda: [self.flannel(self.netfilter())],
+            "busybox": lambda: [self.busybox()],
+            "k3s-airgap": lambda: [self.pause(), self.coredns(), self.busybox()],
         }
+        return makers[purpose]()
 
     def kubernetes(self, netfilter: Layer) -> list[Image]:
         """Four images over one layer: the multi-call program decides by the name it is called with."""
@@ -100,6 +128,13 @@ class _Builder:
         return Image(
             f"{REGISTRY}/kubernetes/etcd:{number('etcd')}-0", [Layer(root)], {"Entrypoint": ["/usr/local/bin/etcd"]}
         )
+
+    def coredns(self) -> Image:
+        """CoreDNS, statically linked; its pod may bind port 53 by a capability of its own."""
+        root = self._root("coredns")
+        folders(root, "/etc", TEMPORARY)
+        install(root, "/coredns", self.programs["coredns"] / "coredns")
+        return Image(coredns_reference(), [Layer(root)], {"Entrypoint": ["/coredns"]})
 
     def pause(self) -> Image:
         """Kubernetes' own pause program, which holds a pod's namespaces."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import Part, cached
+from lab.cache import Entry, Part, sha256
+from lab.progress import Activity
 from lab.settings import CACHE
 
-REPOSITORIES = ("apt", "rpm")
+REPOSITORIES = ("apt", "rpm", "tailscale")
 """Folders of the tree whose files are vouched for by a signature instead of a listed checksum."""
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -26,13 +24,13 @@ class Mirror:
     sha256: Mapping[str, str]
 
 
-def assemble(sources: Mapping[str, Path]) -> Mirror:
-    """The mirror with these files and folders; `sources` maps a path below the tree to what lies there.
+def assembly(sources: Mapping[str, Path]) -> Entry:
+    """An entry with a mirror of these files and folders, which need not exist yet; `sources` maps a path below the tree to what lies there.
 
     Sources in the cache never change and are hard-linked, so a tree costs no space; others are copied. Checksums are computed once and kept with it.
     """
 
-    def fill(out: Path) -> None:
+    def build(out: Path, _: Activity) -> None:
         tree = out / "tree"
         for path, source in sources.items():
             place(source, tree / path)
@@ -40,7 +38,11 @@ def assemble(sources: Mapping[str, Path]) -> Mirror:
         (out / "sha256.json").write_text(table, encoding="utf-8")
 
     key: list[Part] = ["2", *(part for path, source in sorted(sources.items()) for part in (path, source))]
-    entry = cached("mirror", key, fill, title="Assemble the mirror")
+    return Entry("mirror", tuple(key), build, "Assemble the mirror")
+
+
+def opened(entry: Path) -> Mirror:
+    """The mirror in a finished entry."""
     return Mirror(tree=entry / "tree", sha256=json.loads((entry / "sha256.json").read_text(encoding="utf-8")))
 
 
@@ -65,13 +67,5 @@ def checksums(tree: Path) -> dict[str, str]:
     for path in sorted(tree.rglob("*")):
         relative = path.relative_to(tree)
         if path.is_file() and relative.parts[0] not in REPOSITORIES:
-            table[relative.as_posix()] = _sha256(path)
+            table[relative.as_posix()] = sha256(path)
     return table
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -6,13 +6,16 @@ import fcntl
 import hashlib
 import ipaddress
 import json
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from lab.podman import podman
+from lab import firewall
+from lab.podman import podman, release_store
 from lab.progress import say
 from lab.settings import RUN, STATE
 
@@ -41,20 +44,29 @@ def container(host: str) -> str:
 
 
 def subnet() -> ipaddress.IPv4Network:
-    """The lab's /24, chosen once so that it collides with no route of this machine, and kept in the state folder."""
+    """The lab's /24, chosen once so that it collides with no route of this machine nor with another lab, and kept."""
     kept = STATE / "subnet"
-    if kept.exists():
-        return ipaddress.IPv4Network(kept.read_text(encoding="utf-8").strip())
+    if not kept.exists():
+        # Another lab's network is routed only when its first host runs, so what labs chose stands in their register.
+        with _labs() as labs:
+            chosen = _choose({name: text for name, text in labs.get("subnets", {}).items() if name != identity()})
+            labs.setdefault("subnets", {})[identity()] = str(chosen)
+            labs["active"] = sorted({*labs.get("active", []), identity()})
+        STATE.mkdir(parents=True, exist_ok=True)
+        kept.write_text(f"{chosen}\n", encoding="utf-8")
+    return ipaddress.IPv4Network(kept.read_text(encoding="utf-8").strip())
+
+
+def _choose(of_labs: dict[str, str]) -> ipaddress.IPv4Network:
     routes = json.loads(
         subprocess.run(["ip", "-json", "-4", "route"], capture_output=True, text=True, check=True).stdout or "[]"
     )
     taken = [ipaddress.IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
+    taken += [ipaddress.IPv4Network(text) for text in of_labs.values()]
     first = int(identity(), 16) % 256
     for offset in range(256):
         candidate = ipaddress.IPv4Network(f"10.91.{(first + offset) % 256}.0/24")
         if not any(candidate.overlaps(network) for network in taken):
-            STATE.mkdir(parents=True, exist_ok=True)
-            kept.write_text(f"{candidate}\n", encoding="utf-8")
             return candidate
     raise RuntimeError("every 10.91.x.0/24 is routed on this machine; the lab needs one of its own")
 
@@ -68,9 +80,10 @@ def ensure_network() -> None:
     """Create the lab's bridge if it is missing, and give the kernel room for its hosts."""
     with _labs() as labs:
         labs["active"] = sorted({*labs.get("active", []), identity()})
+        labs.setdefault("firewall", firewall.has_furniture())
         before = labs.setdefault("before", {})
         for name, wanted in MACHINE_WIDE.items():
-            path = _sysctl(name)
+            path = sysctl(name)
             before.setdefault(name, path.read_text(encoding="ascii").strip())
             if int(path.read_text(encoding="ascii")) < int(wanted):
                 path.write_text(wanted, encoding="ascii")
@@ -84,22 +97,34 @@ def remove_network() -> None:
         podman("network", "rm", "--force", network_name())
     with _labs() as labs:
         labs["active"] = [lab for lab in labs.get("active", []) if lab != identity()]
+        labs.get("subnets", {}).pop(identity(), None)
         if not labs["active"]:
             for name, value in labs.pop("before", {}).items():
-                _sysctl(name).write_text(value, encoding="ascii")
+                sysctl(name).write_text(value, encoding="ascii")
+            if not labs.pop("firewall", True):
+                firewall.remove_furniture()
+            release_store()
+            _remove_run_folders()
 
 
-def _sysctl(name: str) -> Path:
+def sysctl(name: str) -> Path:
+    """Where the kernel shows a machine-wide setting."""
     return Path("/proc/sys") / name.replace(".", "/")
+
+
+def _remove_run_folders() -> None:
+    """After the last lab: what podman keeps of a store while it runs. It makes it anew, as after a restart of the machine."""
+    mounted = Path("/proc/self/mountinfo").read_text(encoding="utf-8")
+    for folder in RUN.glob("podman-*"):
+        if f" {folder}/" not in mounted:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _labs() -> Iterator[dict[str, Any]]:
     """The machine-wide register of running labs, locked while it is changed."""
-    RUN.mkdir(parents=True, exist_ok=True)
     register = RUN / "labs.json"
-    with (RUN / "lock").open("w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(RUN / "lock") as lock:
         labs = json.loads(register.read_text(encoding="utf-8")) if register.exists() else {}
         try:
             yield labs
@@ -109,16 +134,36 @@ def _labs() -> Iterator[dict[str, Any]]:
                 register.write_text(json.dumps(labs), encoding="utf-8")
             else:
                 register.unlink(missing_ok=True)
+                lock.unlink()
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let one command at a time work on this lab; a second one waits."""
-    RUN.mkdir(parents=True, exist_ok=True)
-    with (RUN / f"lab-{identity()}.lock").open("w", encoding="ascii") as lock:
+    """Let one command at a time work on this lab; a second one waits. Without the lab's state nothing of it is left."""
+    told = "waiting for another command that works on this lab"
+    with _locked(RUN / f"lab-{identity()}.lock", told) as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another command that works on this lab")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            yield
+        finally:
+            if not STATE.exists():
+                lock.unlink()
+    with suppress(OSError):  # other labs are there
+        RUN.rmdir()
+
+
+@contextmanager
+def _locked(path: Path, told: str = "") -> Iterator[Path]:
+    """Hold an exclusive lock on a file, which may be removed by whoever holds it."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="ascii") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if told:
+                    say(told)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            # The former holder may have removed it meanwhile; then the lock is on a file that nobody else will open.
+            if path.exists() and os.fstat(lock.fileno()).st_ino == path.stat().st_ino:
+                yield path
+                return

@@ -49,6 +49,7 @@ class Package:
     name: str
     version: str
     release: str
+    """Empty where the vendor gives its packages none."""
     summary: str
     license: str
     url: str
@@ -58,14 +59,24 @@ class Package:
     requires: tuple[str, ...] = ()
 
     @property
+    def rpm_release(self) -> str:
+        """The release as an RPM has it, which cannot be without one."""
+        return self.release or "1"
+
+    @property
     def rpm_file(self) -> str:
         """File name of the RPM."""
-        return f"{self.name}-{self.version}-{self.release}.x86_64.rpm"
+        return f"{self.name}-{self.version}-{self.rpm_release}.x86_64.rpm"
+
+    @property
+    def deb_version(self) -> str:
+        """The version as a Debian package has it."""
+        return f"{self.version}-{self.release}" if self.release else self.version
 
     @property
     def deb_file(self) -> str:
         """File name of the Debian package."""
-        return f"{self.name}_{self.version}-{self.release}_amd64.deb"
+        return f"{self.name}_{self.deb_version}_amd64.deb"
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
@@ -79,7 +90,12 @@ def control_file(package: Package) -> str:
     requires = [re.sub(r"^(\S+) (\S+) (\S+)$", r"\1 (\2 \3)", requirement) for requirement in package.requires]
     depends = f"Depends: {', '.join(requires)}\n" if requires else ""
     size = sum(content.source.stat().st_size for content in package.content.values() if content.source is not None)
-    values = {**_fields(package), "depends": depends, "kilobytes": str(-(-size // 1024))}
+    values = {
+        **_fields(package),
+        "version": package.deb_version,
+        "depends": depends,
+        "kilobytes": str(-(-size // 1024)),
+    }
     return render(_template_text("control.in"), values)
 
 
@@ -101,7 +117,7 @@ def _fields(package: Package) -> dict[str, str]:
     return {
         "name": package.name,
         "version": package.version,
-        "release": package.release,
+        "release": package.rpm_release,
         "summary": package.summary,
         "license": package.license,
         "url": package.url,

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import commands, helm
 from lab.model import System
 from lab.network import ssh_sockets
 from lab.progress import say
@@ -42,20 +43,9 @@ class _Play:
         self._output = self.log.open("wb")
         self._read = self.log.open("r", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(
-            [
-                str(Path(sys.executable).with_name("ansible-playbook")),
-                *inventories(),
-                *extra,
-                f"playbooks/{system.playbook}",
-            ],
+            command(f"playbooks/{system.playbook}", *extra),
             cwd=REPOSITORY,
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
-                "ANSIBLE_HOME": str(STATE / "ansible"),
-                "ANSIBLE_SSH_CONTROL_PATH_DIR": str(ssh_sockets()),
-                "BAREMETAL_GPU_VERDICT_FILE": str(self.verdict),
-            },
+            env=environment(self.verdict),
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,
@@ -84,17 +74,35 @@ class _Play:
         return Run(self.system, self.process.returncode, self.seconds, self.log, self.verdict)
 
 
+def command(playbook: str | Path, *extra: str) -> list[str]:
+    """The command line of a playbook, whose path may be relative to the checkout, on the lab's hosts."""
+    return [str(Path(sys.executable).with_name("ansible-playbook")), *inventories(), *extra, str(playbook)]
+
+
+def environment(verdict: Path) -> dict[str, str]:
+    """The variables with which a playbook runs on the lab's hosts and writes its verdict."""
+    return {
+        **os.environ,
+        # kubernetes.core.helm looks for helm where the controller's programs are.
+        "PATH": f"{helm.FOLDER / 'bin'}:{os.environ.get('PATH', os.defpath)}",
+        **helm.environment(),
+        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_HOME": str(STATE / "ansible"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(ssh_sockets()),
+        "BAREMETAL_GPU_VERDICT_FILE": str(verdict),
+    }
+
+
 def inventories() -> list[str]:
     """Both halves of the lab's inventory: what is declared, and what the engine generated."""
     return ["--inventory", str(REPOSITORY / "inventories/lab"), "--inventory", str(STATE / "inventory/hosts.yml")]
 
 
-def run(systems: tuple[System, ...], extra: tuple[str, ...] = ()) -> list[Run]:
-    """Run each system's playbook; they share no host, so they run at the same time."""
-    plays = [_Play(system, extra) for system in systems]
-    # Every one is asked each time: asking is what notes when a play ended.
-    while [play for play in plays if not play.finished()]:
-        for play in plays:
+def run(system: System, extra: tuple[str, ...] = ()) -> Run:
+    """Run a system's playbook to its end. Systems share no host, so several of these may run at the same time."""
+    play = _Play(system, extra)
+    with commands.owned(play.process):
+        while not play.finished():
             play.report_progress()
-        time.sleep(0.3)
-    return [play.close() for play in plays]
+            time.sleep(0.3)
+    return play.close()

@@ -35,6 +35,19 @@ class PodmanError(RuntimeError):
     """A podman command failed; the message holds the command and what it said."""
 
 
+def release_store() -> None:
+    """Unmount what podman leaves mounted of the store when its last container is gone; it mounts it again when it needs it."""
+    overlay = store() / "storage/overlay"
+    if is_released(Path("/proc/self/mountinfo").read_text(encoding="utf-8"), overlay):
+        subprocess.run(["umount", str(overlay)], check=True)
+
+
+def is_released(mountinfo: str, overlay: Path) -> bool:
+    """Whether this folder is mounted and nothing below it is any more, from the text of /proc/self/mountinfo."""
+    mounted = {line.split()[4] for line in mountinfo.splitlines()}
+    return str(overlay) in mounted and not any(path.startswith(f"{overlay}/") for path in mounted)
+
+
 def command(*arguments: str | Path) -> list[str]:
     """The full command line. runc, because crun refuses this kind of hybrid cgroup set-up; cgroupfs, because the machine may have no systemd."""
     place = store()

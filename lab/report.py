@@ -94,8 +94,9 @@ def table(document: dict[str, Any]) -> str:
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[4]]) for row in rows
     ]
     for name, system in document["systems"].items():
+        page = f", page {STATE.name}/report/{name}.html" if system["verdict"] else ""
         lines.append(
-            f"{name}: {system['status']}, {changed(system)} changed, {system['seconds']} s, log {STATE.name}/{system['log']}"
+            f"{name}: {system['status']}, {changed(system)} changed, {system['seconds']} s, log {STATE.name}/{system['log']}{page}"
         )
     restarted = ", ".join(document["restarted"]) or "nothing"
     lines.append(f"restarted: {restarted}")

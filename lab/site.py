@@ -6,13 +6,15 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from lab import helm, plays
 from lab.artefacts import Artefacts
 from lab.hosts import ssh_key
 from lab.images import REGISTRY
-from lab.model import Host, mirror
+from lab.model import Host, System, mirror
 from lab.network import address, container
 from lab.podman import execute
 from lab.progress import step
@@ -26,27 +28,6 @@ server {{
     autoindex on;
     default_type application/octet-stream;
 }}
-"""
-
-K3S_UNIT = """\
-[Unit]
-Description=Lightweight Kubernetes (lab stand-in)
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=notify
-KillMode=process
-Delegate=yes
-LimitNOFILE=1048576
-TasksMax=infinity
-TimeoutStartSec=0
-Restart=always
-RestartSec=5s
-ExecStart=/usr/local/bin/k3s server
-
-[Install]
-WantedBy=multi-user.target
 """
 
 # The small workload that was there before the GPU node joined: joining must leave it alone (SPARK-21).
@@ -76,23 +57,24 @@ spec: {selector: {app: shop}, ports: [{port: 80, targetPort: 8080}]}
 """
 
 
+WORKLOAD_FILE = "/var/lib/rancher/k3s/server/manifests/shop.yaml"
+
+
 def mirror_url() -> str:
     """Where this lab's hosts and its controller find artefacts."""
     return f"http://{address(mirror().address)}"
 
 
 def prepare(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
-    """Bring the site up and write what the plays need to know about it. Safe to repeat; a second call changes nothing."""
+    """Let the mirror serve, and write what the plays need to know about the site. Safe to repeat; a second call changes nothing."""
     _serve_mirror(artefacts.tree)
-    for host in hosts:
-        if host.purpose == "k3s-server":
-            _k3s_server(host, artefacts)
+    helm.link(artefacts.helm)
     write_inventory(hosts, artefacts)
 
 
 def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
     """The generated half of the inventory: addresses, keys, and what this site's mirror holds."""
-    inventory = {
+    inventory: dict[str, Any] = {
         "all": {
             "vars": {
                 "lab": True,
@@ -100,6 +82,8 @@ def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
                 "site_mirror_url": mirror_url(),
                 "site_mirror_sha256": dict(artefacts.sha256),
                 "site_repository_key_fingerprint": artefacts.key_fingerprint,
+                "site_helm": str(helm.FOLDER / "bin/helm"),
+                "site_helm_environment": helm.environment(),
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(ssh_key()),
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={STATE}/ssh/known_hosts -o IdentitiesOnly=yes",
@@ -107,7 +91,14 @@ def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
             "hosts": {host.name: {"ansible_host": address(host.address)} for host in hosts if host.purpose != "mirror"},
         }
     }
-    _private(STATE / "inventory/hosts.yml", yaml.safe_dump(inventory, sort_keys=False))
+    for host in hosts:
+        if host.purpose == "login-server":
+            inventory["all"]["vars"]["site_login_server"] = address(host.address)
+    members = [host.name for host in hosts if host.purpose == "fleet"]
+    if members:
+        # Declared here because their number is chosen when they are booted.
+        inventory["all"]["children"] = {"fleet": {"hosts": dict.fromkeys(members)}}
+    write_private(STATE / "inventory/hosts.yml", yaml.safe_dump(inventory, sort_keys=False))
 
 
 def _serve_mirror(tree: Path) -> None:
@@ -120,35 +111,20 @@ def _serve_mirror(tree: Path) -> None:
             execute(name, "systemctl", "reload-or-restart", "nginx")
 
 
-def _k3s_server(host: Host, artefacts: Artefacts) -> None:
-    name, token_file = container(host.name), STATE / "secrets/k3s-token"
-    # The token is kept last: without it an earlier run did not come to its end.
-    if not token_file.exists() or execute(name, "systemctl", "is-active", "--quiet", "k3s", check=False).returncode:
-        with step(f"Start the k3s server on {host.name}"):
-            folders = ["/etc/rancher/k3s", "/var/lib/rancher/k3s/agent/images", "/var/lib/rancher/k3s/server/manifests"]
-            execute(name, "mkdir", "-p", *folders)
-            _download(name, artefacts.k3s_path, "/usr/local/bin/k3s")
-            execute(name, "chmod", "0755", "/usr/local/bin/k3s")
-            for archive in (artefacts.airgap_path, artefacts.operands_path):
-                _download(name, archive, f"/var/lib/rancher/k3s/agent/images/{Path(archive).name}")
-            configuration = {
-                "node-ip": address(host.address),
-                "write-kubeconfig-mode": "0600",
-                "tls-san": [host.name],
-                "disable": ["traefik", "servicelb"],
-            }
-            execute(name, "tee", "/etc/rancher/k3s/config.yaml", text=yaml.safe_dump(configuration))
-            execute(name, "tee", "/var/lib/rancher/k3s/server/manifests/shop.yaml", text=_workload())
-            execute(name, "tee", "/etc/systemd/system/k3s.service", text=K3S_UNIT)
-            execute(name, "systemctl", "enable", "--quiet", "k3s")
-            execute(name, "systemctl", "start", "k3s")
+def start_k3s_server(host: Host) -> None:
+    """Make a host the k3s server that the plays find at work, by the collection's own role; then the workload on it.
+
+    The mirror must serve. Safe to repeat; a second call changes nothing.
+    """
+    run = plays.run(System(name="site", playbook="k3s_server.yml", hosts=(host,), services=("k3s",)))
+    if run.returncode:
+        lines = run.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise RuntimeError("\n".join([f"playbooks/k3s_server.yml failed on {host.name}; see {run.log}", *lines[-30:]]))
+    name = container(host.name)
+    if execute(name, "cat", WORKLOAD_FILE, check=False).stdout != _workload():
+        with step(f"Start the workload on {host.name}"):
+            execute(name, "tee", WORKLOAD_FILE, text=_workload())
             _wait(f"the workload on {host.name}", lambda: _workload_ready(name))
-    kubeconfig = execute(name, "cat", "/etc/rancher/k3s/k3s.yaml").stdout
-    _private(
-        STATE / f"kubeconfig/{host.name}.yaml",
-        kubeconfig.replace("https://127.0.0.1:", f"https://{address(host.address)}:"),
-    )
-    _private(token_file, execute(name, "cat", "/var/lib/rancher/k3s/server/node-token").stdout)
 
 
 def _workload() -> str:
@@ -160,19 +136,6 @@ def _workload_ready(name: str) -> bool:
     return execute(name, *query, check=False).stdout.strip() == "2"
 
 
-def _download(name: str, path: str, destination: str) -> None:
-    execute(
-        name,
-        "curl",
-        "--fail",
-        "--silent",
-        "--show-error",
-        "--output",
-        destination,
-        f"{mirror_url()}/{path.replace('+', '%2B')}",
-    )
-
-
 def _wait(what: str, ready: Callable[[], bool], timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not ready():
@@ -181,7 +144,7 @@ def _wait(what: str, ready: Callable[[], bool], timeout_s: float = 180.0) -> Non
         time.sleep(1)
 
 
-def _private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, without a moment in which others could."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from lab.progress import say, step
+from lab.commands import persist, stream
+from lab.progress import step
 
 PACKAGE_LIST = Path(__file__).with_name("system-packages.txt")
-
-_ATTEMPTS = 4
-_PAUSE_S = 5.0
 
 
 def wanted_packages(text: str) -> tuple[str, ...]:
@@ -52,20 +49,7 @@ def ensure_packages() -> tuple[str, ...]:
 
 
 def _apt_get(*arguments: str) -> None:
-    """Run apt-get, again after a pause when a mirror or another apt is in the way."""
-    for attempt in range(1, _ATTEMPTS + 1):
-        result = subprocess.run(
-            ["apt-get", "-o", "DPkg::Lock::Timeout=300", *arguments],
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if result.returncode == 0:
-            return
-        if attempt < _ATTEMPTS:
-            say(f"apt-get {arguments[0]} failed, trying again in {_PAUSE_S:.0f} s")
-            time.sleep(_PAUSE_S)
-    raise RuntimeError(f"apt-get {' '.join(arguments)} failed {_ATTEMPTS} times:\n{result.stdout[-3000:]}")
+    """Run apt-get, again after a pause when a mirror or another apt is in the way; it keeps what it has downloaded in part."""
+    command = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", *arguments]
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    persist(f"apt-get {arguments[0]}", lambda: stream(command, lambda _: None, env=environment))

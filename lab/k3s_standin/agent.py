@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import api, containerd, files, kubeconfig, tokens
+from . import api, containerd, files, kubeconfig, passwords, pki, tokens
 from .bundle import DEFAULT_DATA_DIR, Bundle
 from .cluster import SETTINGS_PATH, ClusterSettings
 from .configuration import Configuration, secret
@@ -31,6 +31,7 @@ class Node:
     address: str
     data_dir: Path
     programs: Path
+    release: str
 
     @classmethod
     def from_configuration(cls, configuration: Configuration, bundle: Bundle) -> Node:
@@ -41,6 +42,7 @@ class Node:
             address=configuration.first("node-ip") or _own_address(),
             data_dir=data_dir,
             programs=bundle.extract(data_dir),
+            release=bundle.version,
         )
 
     @property
@@ -65,12 +67,12 @@ class Membership:
 
 def run(configuration: Configuration, node: Node, supervisor: Supervisor) -> None:
     """Join the server that the configuration names and start the node."""
-    start(configuration, node, join(configuration), supervisor)
+    start(configuration, node, join(configuration, node), supervisor)
     log("info", "k3s agent is up and running")
     notify()
 
 
-def join(configuration: Configuration) -> Membership:
+def join(configuration: Configuration, node: Node) -> Membership:
     """Verify the server by the token and read the cluster's settings; like k3s, try for ever and say why it does not work."""
     token, server = secret(configuration, "token"), configuration.text("server").rstrip("/")
     if not token:
@@ -79,7 +81,9 @@ def join(configuration: Configuration) -> Membership:
         raise FatalError("--server is required")
     while True:
         try:
-            return verify(server, tokens.parse(token))
+            membership = verify(server, tokens.parse(token))
+            passwords.claim(server, membership.ca_pem, membership.token, node.name, passwords.own())
+            return membership
         except (FatalError, OSError, ValueError, KeyError) as error:
             log("error", f"Failed to validate connection to cluster at {server}: {error}")
             time.sleep(_RETRY_S)
@@ -101,6 +105,7 @@ def verify(server: str, token: tokens.Token) -> Membership:
 def start(configuration: Configuration, node: Node, membership: Membership, supervisor: Supervisor) -> None:
     """Start the node's programs; returns when the kubelet has its certificate and the rest is started."""
     _trust(node, membership)
+    _renew(node)
     _start_containerd(configuration, node, membership.settings, supervisor)
     credentials = _start_kubelet(configuration, node, membership, supervisor)
     if membership.settings.kube_proxy:
@@ -173,7 +178,43 @@ def _start_kubelet(configuration: Configuration, node: Node, membership: Members
     (folder / "pod-manifests").mkdir(parents=True, exist_ok=True)
     supervisor.start(node.program("kubelet"), kubelet_flags(configuration, node))
     supervisor.wait_until("the kubelet has its certificate", lambda: credentials.exists() and certificate.exists())
+    _show_certificates(node)
+    _tie_password(node, membership, credentials, supervisor)
     return credentials
+
+
+def _renew(node: Node) -> None:
+    """k3s renews what is near its end whenever it starts. The kubelet asks for another certificate when it has none."""
+    certificate = node.folder / "pki/kubelet-client-current.pem"
+    if certificate.exists() and pki.ends_soon(certificate):
+        log("info", "certificate client-kubelet ends soon: this node asks for a new one")
+        (node.folder / "kubelet.kubeconfig").unlink(missing_ok=True)
+        certificate.unlink()
+    serving = node.folder / "pki/kubelet.crt"
+    if serving.exists() and pki.ends_soon(serving):
+        serving.unlink()
+
+
+def _show_certificates(node: Node) -> None:
+    """k3s keeps a node's certificates in its own folder, where who watches them looks; the kubelet keeps its own in `pki`."""
+    for name, source in (("client-kubelet", "kubelet-client-current.pem"), ("serving-kubelet", "kubelet.crt")):
+        found = pki.certificates_in((node.folder / "pki" / source).read_text(encoding="utf-8"))
+        files.write(node.folder / f"{name}.crt", found)
+
+
+def _tie_password(node: Node, membership: Membership, credentials: Path, supervisor: Supervisor) -> None:
+    """Only now the node exists that the password goes with."""
+    query = [f"--kubeconfig={credentials}", "get", "node", node.name, "--output=jsonpath={.metadata.uid}"]
+    known: list[str] = []
+
+    def registered() -> bool:
+        done = supervisor.run(str(node.program("kubectl")), *query)
+        known[:] = [done.stdout.strip()] if done.returncode == 0 and done.stdout.strip() else []
+        return bool(known)
+
+    supervisor.wait_until("the node is registered", registered)
+    passwords.claim(membership.server, membership.ca_pem, membership.token, node.name, passwords.own())
+    passwords.tie_to_node(membership.server, membership.ca_pem, membership.token, node.name, known[0])
 
 
 def _start_flannel(
@@ -203,6 +244,8 @@ def kubelet_flags(configuration: Configuration, node: Node) -> list[str]:
         "kubeconfig": str(node.folder / "kubelet.kubeconfig"),
         "node-ip": node.address,
         "node-labels": ",".join(check_labels(configuration.items("node-label"))),
+        # The programs are those of one Kubernetes release; what k3s calls its own stands behind the plus sign.
+        "version": node.release,
     }
     return flags(defaults, configuration.items("kubelet-arg"))
 
@@ -222,6 +265,8 @@ def kubelet_configuration(configuration: Configuration, node: Node, settings: Cl
         "clusterDNS": [settings.cluster_dns],
         "clusterDomain": settings.cluster_domain,
         "containerRuntimeEndpoint": f"unix://{containerd.SOCKET}",
+        "evictionHard": {"imagefs.available": "5%", "nodefs.available": "5%"},
+        "evictionMinimumReclaim": {"imagefs.available": "10%", "nodefs.available": "10%"},
         "failCgroupV1": False,  # lab
         "failSwapOn": False,  # lab
         "protectKernelDefaults": configuration.enabled("protect-kernel-defaults"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import subprocess
 import urllib.request
+from typing import Any
 from urllib.parse import urlsplit
 
 from .console import FatalError
@@ -16,7 +18,22 @@ _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re
 
 def get(url: str, ca_pem: str = "", token: str = "") -> bytes:
     """Fetch a page, trusting only `ca_pem`. Raises OSError, which includes an HTTP status of 400 and above."""
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    return _open(urllib.request.Request(url, headers=_credentials(token)), ca_pem)
+
+
+def send(
+    method: str, url: str, body: Any, ca_pem: str = "", token: str = "", content_type: str = "application/json"
+) -> bytes:
+    """Send a JSON document. Raises OSError as `get` does."""
+    headers = {**_credentials(token), "Content-Type": content_type}
+    return _open(urllib.request.Request(url, json.dumps(body).encode(), headers, method=method), ca_pem)
+
+
+def _credentials(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _open(request: urllib.request.Request, ca_pem: str) -> bytes:
     context = ssl.create_default_context(cadata=ca_pem) if ca_pem else None
     # A proxy for the outside world must not stand between a node and its server.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))

@@ -12,8 +12,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lab.images import REGISTRY
-from lab.versions import number, version
+from lab.images import REGISTRY, coredns_reference
+from lab.versions import number as pinned_number
 
 from .bundle import MANIFEST, PROGRAMS, PROGRAMS_FOLDER
 
@@ -29,15 +29,19 @@ _LEVEL = 3
 _BLOCK = 1 << 20
 
 
-def build(out_file: Path, binaries: Mapping[str, Path]) -> None:
-    """Write the stand-in with these programs, by name. Raises ValueError when one is missing or not known."""
+def build(out_file: Path, binaries: Mapping[str, Path], release: str) -> None:
+    """Write the stand-in for this release with these programs, by name. Raises ValueError when one is missing or not known.
+
+    Two releases of the same Kubernetes, with +k3s1 and +k3s2 in their names, differ in their names alone.
+    """
     missing, unknown = sorted(set(PROGRAMS) - set(binaries)), sorted(set(binaries) - set(PROGRAMS))
     if missing or unknown:
         raise ValueError(f"programs of the k3s stand-in: missing {missing}, unknown {unknown}")
     manifest = {
         "hash": _content_hash(binaries),
-        "version": f"{version('k3s')}-standin",
-        "pause_image": f"{REGISTRY}/kubernetes/pause:{number('pause')}",
+        "version": release,
+        "pause_image": f"{REGISTRY}/kubernetes/pause:{pinned_number('pause')}",
+        "coredns_image": coredns_reference(),
     }
     draft = out_file.with_name(f".{out_file.name}.{os.getpid()}")
     with draft.open("wb") as file:
@@ -45,13 +49,27 @@ def build(out_file: Path, binaries: Mapping[str, Path]) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             _add_text(archive, "__main__.py", _START)
             _add_text(archive, MANIFEST, json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-            for source in sorted(_PACKAGE.glob("*.py")):
+            for source in sources():
                 if source.name != Path(__file__).name:
-                    _add_text(archive, f"k3s_standin/{source.name}", source.read_text(encoding="utf-8"))
+                    name = source.relative_to(_PACKAGE).as_posix()
+                    _add_text(archive, f"k3s_standin/{name}", source.read_text(encoding="utf-8"))
             for name in sorted(binaries):
                 _add_program(archive, name, binaries[name])
     draft.chmod(0o755)
     draft.replace(out_file)
+
+
+def sources() -> list[Path]:
+    """Everything in this folder that decides what the file is: its modules, and the manifests of the components that it brings along."""
+    return sorted([*_PACKAGE.glob("*.py"), *_PACKAGE.glob("components/*.yaml")])
+
+
+def next_release(release: str) -> str:
+    """The release after this one, of the same Kubernetes: the one with +k3s2 after the one with +k3s1."""
+    kubernetes, separator, number = release.rpartition("+k3s")
+    if not separator:
+        raise ValueError(f"{release} is no release of k3s")
+    return f"{kubernetes}{separator}{int(number) + 1}"
 
 
 def _content_hash(binaries: Mapping[str, Path]) -> str:

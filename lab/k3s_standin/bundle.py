@@ -21,6 +21,7 @@ USER_DATA_DIR = Path("~/.rancher/k3s")
 
 MANIFEST = "bundle.json"
 PROGRAMS_FOLDER = "bin"
+COMPONENTS_FOLDER = "k3s_standin/components"
 
 CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 PROGRAMS = (
@@ -57,7 +58,7 @@ class Bundle:
 
     @cached_property
     def manifest(self) -> Mapping[str, str]:
-        """`hash` over the programs' content, `version` of the stand-in, reference `pause_image` of the sandbox image."""
+        """`hash` over the programs' content, `version` of the stand-in, references `pause_image` and `coredns_image`."""
         with zipfile.ZipFile(self.archive) as archive:
             manifest: dict[str, str] = json.loads(archive.read(MANIFEST))
         return manifest
@@ -66,6 +67,11 @@ class Bundle:
     def version(self) -> str:
         """What the stand-in calls itself."""
         return self.manifest["version"]
+
+    def component(self, name: str) -> str:
+        """The manifest of a component that comes with the stand-in; its `%{NAME}%` places are not filled yet."""
+        with zipfile.ZipFile(self.archive) as archive:
+            return archive.read(f"{COMPONENTS_FOLDER}/{name}.yaml").decode()
 
     def extract(self, data_dir: Path) -> Path:
         """Return the folder of extracted programs, extracting them first unless it is there.

@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from . import passwords
 from .configuration import Configuration
 from .console import FatalError
 
@@ -95,6 +96,7 @@ def objects(settings: ClusterSettings) -> list[dict[str, Any]]:
             "roleRef": {"apiGroup": _RBAC, "kind": "Role", "name": CONFIG_MAP},
             "subjects": [_group(BOOTSTRAPPERS)],
         },
+        *passwords.objects(_group(BOOTSTRAPPERS)),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,6 +15,11 @@ from .console import FatalError
 CA_DAYS = 3650
 CERTIFICATE_DAYS = 365
 """Lifetimes as in k3s: ten years and one."""
+
+RENEW_DAYS = 120
+"""What ends within this time is renewed at a start, as in k3s's releases since 2025."""
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 # Python 3.13 refuses a certificate that does not name its issuer's key.
 _COMMON = "keyUsage=critical,digitalSignature\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
@@ -34,7 +40,8 @@ def ensure(folder: Path, serving_names: Sequence[str]) -> None:
     if not (folder / "server-ca.crt").exists():
         _certificate_authority(folder)
     for name, subject in _CLIENTS.items():
-        if not (folder / f"{name}.crt").exists():
+        certificate = folder / f"{name}.crt"
+        if not certificate.exists() or ends_soon(certificate):
             _certificate(folder, name, subject, _CLIENT)
     _certificate(
         folder, "serving-kube-apiserver", "/CN=kube-apiserver", _SERVING.format(names=alternative_names(serving_names))
@@ -43,6 +50,17 @@ def ensure(folder: Path, serving_names: Sequence[str]) -> None:
     # The CA goes along in the handshake: that is where a joining agent reads it.
     files.write(folder / "serving-chain.crt", "".join(chain))
     _key(folder, "service")
+
+
+def ends_soon(certificate: Path) -> bool:
+    """Whether a certificate is near its end, or past it, or cannot be read."""
+    seconds = str(RENEW_DAYS * 24 * 3600)
+    return bool(_run("x509", "-checkend", seconds, "-noout", "-in", str(certificate)).returncode)
+
+
+def certificates_in(text: str) -> str:
+    """The certificates of a PEM file, without the key that may stand beside them."""
+    return "".join(f"{block.strip()}\n" for block in _PEM.findall(text))
 
 
 def alternative_names(names: Sequence[str]) -> str:
@@ -107,12 +125,16 @@ def _key(folder: Path, name: str) -> None:
 
 
 def _openssl(folder: Path, *arguments: str) -> None:
-    try:
-        done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise FatalError("the stand-in needs the program openssl on its host") from None
+    done = _run(*arguments, folder=folder)
     if done.returncode:
         raise FatalError(f"openssl {arguments[0]}: {done.stderr.strip()}")
+
+
+def _run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise FatalError("the stand-in needs the program openssl on its host") from None
 
 
 def _is_address(name: str) -> bool:

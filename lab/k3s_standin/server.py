@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import agent, api, cluster, files, kubeconfig, pki, tokens
 from .agent import Membership, Node
+from .bundle import Bundle
 from .cluster import ClusterSettings, service_address
 from .configuration import Configuration, secret
 from .console import FatalError, log
-from .deploy import DeployController
+from .deploy import COMPONENTS, DeployController, fill
 from .processes import Supervisor, flags, notify
 
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
@@ -89,6 +90,11 @@ def run(configuration: Configuration, node: Node, supervisor: Supervisor) -> Non
     _write_tokens(server, known)
     _write_kubeconfigs(server)
     files.write(server.folder / "manifests/runtimes.yaml", RUNTIME_CLASSES)
+    bundle = Bundle.running()
+    for component in COMPONENTS:
+        if component not in _disabled(server):
+            text = fill(bundle.component(component), component_values(server.settings, bundle.manifest))
+            files.write(server.folder / f"manifests/{component}.yaml", text)
     _start_control_plane(server, supervisor)
     if not configuration.enabled("disable-agent"):
         membership = Membership(server.url, server.ca_pem, known.agent, server.settings)
@@ -179,8 +185,20 @@ def _deploy_controller(server: Server, supervisor: Supervisor) -> DeployControll
         return done.stderr.strip() or f"status {done.returncode}" if done.returncode else None
 
     own_node = None if server.configuration.enabled("disable-agent") else server.node.name
-    disabled = [name for text in server.configuration.items("disable") for name in text.split(",")]
-    return DeployController(server.folder / "manifests", frozenset(disabled), kubectl, own_node)
+    return DeployController(server.folder / "manifests", _disabled(server), kubectl, own_node)
+
+
+def _disabled(server: Server) -> frozenset[str]:
+    return frozenset(name for text in server.configuration.items("disable") for name in text.split(","))
+
+
+def component_values(settings: ClusterSettings, manifest: Mapping[str, str]) -> dict[str, str]:
+    """What the places of a component's manifest stand for."""
+    return {
+        "CLUSTER_DNS": settings.cluster_dns,
+        "CLUSTER_DOMAIN": settings.cluster_domain,
+        "COREDNS_IMAGE": manifest["coredns_image"],
+    }
 
 
 def _kubectl(server: Server) -> list[str]:
@@ -227,6 +245,7 @@ def api_server_flags(server: Server) -> list[str]:
         "tls-cert-file": f"{tls}/serving-chain.crt",
         "tls-private-key-file": f"{tls}/serving-kube-apiserver.key",
         "token-auth-file": f"{server.folder}/cred/tokens.csv",
+        "version": server.node.release,
     }
     return flags(defaults, configuration.items("kube-apiserver-arg"))
 

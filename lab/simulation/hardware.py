@@ -13,11 +13,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from lab.simulation import faults
 from lab.simulation import profile as profiles
-from lab.simulation.profile import Profile, ProfileError, Scalar, load, names
+from lab.simulation.profile import GPU_VALUES, HCA_VALUES, Profile, ProfileError, Scalar, load, names
 
 __all__ = [
     "PROGRAMS",
@@ -34,9 +36,22 @@ __all__ = [
 ]
 
 SOURCES = Path(__file__).parent / "src"
-BOOT = Path(__file__).parent / "boot"
+HOST = Path(__file__).parent / "host"
 
-STAND_INS = ("nvml", "nvidia-smi", "pci", "dmi", "mps-control", "libcuda", "device-nodes", "proc-driver")
+STAND_INS = (
+    "nvml",
+    "nvidia-smi",
+    "nvidia-driver",
+    "pci",
+    "infiniband",
+    "dmi",
+    "mps-control",
+    "libcuda",
+    "device-nodes",
+    "proc-driver",
+    "kernel-log",
+    "dcgm",
+)
 """What of a host is simulated, as its marker file and every verdict name it."""
 
 LIBRARIES = {
@@ -44,15 +59,48 @@ LIBRARIES = {
         "simulated_nvml.c",
         "simulated_nvml_device.c",
         "simulated_nvml_readings.c",
+        "simulated_nvml_links.c",
+        "simulated_nvml_mig.c",
         "simulated_hardware.c",
+        "simulated_mig.c",
     ),
     "libcuda.so.1": ("simulated_cuda.c",),
 }
 PROGRAMS = {
-    "nvidia-smi": ("nvidia_smi.c", "smi_value.c", "smi_table.c", "smi_csv.c", "smi_report.c", "simulated_hardware.c"),
+    "nvidia-smi": (
+        "nvidia_smi.c",
+        "smi_value.c",
+        "smi_table.c",
+        "smi_csv.c",
+        "smi_report.c",
+        "smi_mig.c",
+        "smi_topology.c",
+        "smi_modify.c",
+        "simulated_hardware.c",
+        "simulated_mig.c",
+    ),
     "nvidia-cuda-mps-control": ("mps_control.c",),
     "nvidia-cuda-mps-server": ("mps_server.c",),
 }
+HELPERS = {"simulated-kmsg": ("simulated_kmsg.c",)}
+"""Programs that no real host has."""
+UNITS = {
+    "simulated-hardware.service": "sysinit.target",
+    "simulated-kmsg.service": "sysinit.target",
+    "simulated-driver.socket": "sockets.target",
+    "simulated-driver@.service": None,
+    "simulated-dcgm-exporter.service": None,
+}
+"""Units of a host and what wants them; None: nobody, so they are off until somebody asks."""
+
+PACKAGE = "usr/local/lib/simulated-hardware/simulated_hardware"
+"""Where the Python package of the folder `host` lies on a host."""
+ENTRIES = {
+    "usr/local/sbin/simulated-hardware": "command",
+    "usr/local/bin/dcgmi": "dcgmi",
+    "usr/local/libexec/simulated-dcgm-exporter": "dcgm_exporter",
+}
+"""Programs of that package and the module whose main() each runs."""
 _STRICT = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror")
 
 _NVML_DECLARATION = re.compile(r"\bDECLDIR\s+(nvml\w+)\s*\(")
@@ -97,7 +145,7 @@ def build(out: Path, nvml_header: Path | None) -> None:
             _compile(
                 out / name, [SOURCES / source for source in sources] + extra, "-fPIC", "-shared", f"-Wl,-soname,{name}"
             )
-    for name, sources in PROGRAMS.items():
+    for name, sources in {**PROGRAMS, **HELPERS}.items():
         _compile(out / name, [SOURCES / source for source in sources], "-static", "-s")
 
 
@@ -122,39 +170,52 @@ def render_state(profile: Profile) -> str:
         f"driver_version={profile.driver.version}",
         f"nvml_version={profile.driver.version}",
         f"cuda_version={profile.driver.cuda_version}",
+        f"dcgm_version={profile.driver.dcgm_version}",
+        f"dcgm_former_version={profile.driver.dcgm_former_version}",
         f"gpu_count={len(profile.gpus)}",
-        *(f"gpu.*.{name}={_text(value)}" for name, value in profile.gpu.items()),
+        *_device_lines("gpu", profile.gpu, profile.gpus),
+        f"hca_count={len(profile.hcas)}",
+        *_device_lines("hca", profile.hca, profile.hcas),
+        f"mig.profiles={','.join(str(kind.id) for kind in profile.mig)}",
         *(
-            f"gpu.{index}.{name}={_text(value)}"
-            for index, gpu in enumerate(profile.gpus)
-            for name, value in gpu.items()
+            f"mig.profile.{kind.id}.{name}={value}"
+            for kind in profile.mig
+            for name, value in asdict(kind).items()
+            if name != "id"
         ),
         "complete=yes",
     ]
     return "\n".join(lines) + "\n"
 
 
-def render_boot_data(profile: Profile) -> str:
-    """What the boot script shows of the machine outside the driver: PCI devices, DMI, /proc/driver/nvidia. JSON."""
-    pci = [
-        {
-            "address": profile.gpu_value(index, "pci_bus_id"),
-            "vendor": 0x10DE,
-            "device": profile.gpu_value(index, "pci_device_id"),
-            "subsystem_vendor": profile.gpu_value(index, "pci_subsystem_vendor_id") or 0x10DE,
-            "subsystem_device": profile.gpu_value(index, "pci_subsystem_device_id") or 0,
-            "class": profile.gpu_value(index, "pci_class"),
-            "numa_node": profile.gpu_value(index, "numa_node"),
-            "link_generation": profile.gpu_value(index, "pcie_generation_current"),
-            "link_width": profile.gpu_value(index, "pcie_width_current"),
-            "name": profile.gpu_value(index, "name"),
-            "uuid": profile.gpu_value(index, "uuid"),
-        }
-        for index in range(len(profile.gpus))
+def _device_lines(kind: str, shared: Mapping[str, Scalar], devices: Sequence[Mapping[str, Scalar]]) -> list[str]:
+    lines = [f"{kind}.*.{name}={_text(value)}" for name, value in shared.items()]
+    return lines + [
+        f"{kind}.{index}.{name}={_text(value)}"
+        for index, device in enumerate(devices)
+        for name, value in device.items()
     ]
-    driver = {"version": profile.driver.version, "module": profile.driver.module}
-    data = {"profile": profile.name, "driver": driver, "dmi": dict(profile.dmi), "pci": pci}
+
+
+def render_machine(profile: Profile) -> str:
+    """What the host's programs need besides the state file: DMI, the driver, the names of values. JSON."""
+    data = {
+        "profile": profile.name,
+        "driver": {"version": profile.driver.version, "module": profile.driver.module},
+        "dmi": dict(profile.dmi),
+        "value_names": {"gpu": sorted(GPU_VALUES), "hca": sorted(HCA_VALUES)},
+    }
     return json.dumps(data, indent=1) + "\n"
+
+
+def render_entry(module: str) -> str:
+    """A program of the host's Python package."""
+    folder = Path("/", PACKAGE).parent
+    return (
+        f"#!/usr/bin/python3 -I\n# SIMULATED hardware of a lab host; see {folder}.\n"
+        f"import sys\n\nsys.path.insert(0, {str(folder)!r})\n"
+        f"from simulated_hardware.{module} import main\n\nsys.exit(main(sys.argv[1:]))\n"
+    )
 
 
 def render_dgx_release(profile: Profile) -> str | None:
@@ -191,10 +252,19 @@ def install(root: Path, profile_name: str, built: Path) -> Profile:
         _copy(built / program, root / "usr/bin" / program, 0o755)
     _write(root / state_file(profile), render_state(profile))
     _write(root / "etc/baremetal-gpu/simulated.json", json.dumps({"stand_ins": list(STAND_INS)}) + "\n")
-    _write(root / "etc/baremetal-gpu/simulated-hardware.json", render_boot_data(profile))
-    _copy(BOOT / "simulated_hardware.py", root / "usr/local/sbin/simulated-hardware", 0o755)
-    _copy(BOOT / "simulated-hardware.service", root / "etc/systemd/system/simulated-hardware.service", 0o644)
-    _link(root / "etc/systemd/system/sysinit.target.wants/simulated-hardware.service", "../simulated-hardware.service")
+    _write(root / "etc/baremetal-gpu/simulated-hardware.json", render_machine(profile))
+    _write(root / "etc/baremetal-gpu/simulated-faults.json", faults.render())
+    _write(root / Path(PACKAGE).parent / "initial-state", render_state(profile))
+    for module in HOST.glob("*.py"):
+        _copy(module, root / PACKAGE / module.name, 0o644)
+    for path, module_name in ENTRIES.items():
+        _write(root / path, render_entry(module_name), 0o755)
+    for helper in HELPERS:
+        _copy(built / helper, root / "usr/local/libexec" / helper, 0o755)
+    for unit, wanted_by in UNITS.items():
+        _copy(HOST / unit, root / "etc/systemd/system" / unit, 0o644)
+        if wanted_by:
+            _link(root / f"etc/systemd/system/{wanted_by}.wants" / unit, f"../{unit}")
     dgx_release = render_dgx_release(profile)
     if dgx_release is not None:
         _write(root / "etc/dgx-release", dgx_release)
@@ -211,9 +281,9 @@ def _fresh(path: Path) -> Path:
     return path
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
     _fresh(path).write_text(text, encoding="utf-8")
-    path.chmod(0o644)
+    path.chmod(mode)
 
 
 def _copy(source: Path, path: Path, mode: int) -> None:

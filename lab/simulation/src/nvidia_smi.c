@@ -9,8 +9,9 @@
 #include <unistd.h>
 
 struct options {
-    bool help, version, list, query, xml;
-    const char *devices, *compute_mode, *query_gpu, *query_apps, *format;
+    bool help, query_help, version, list, query, xml, reset;
+    const char *devices, *display, *query_gpu, *query_apps, *format;
+    const char *compute_mode, *persistence_mode, *mig_mode, *power_limit, *clear_ecc;
 };
 
 static void usage(void)
@@ -23,14 +24,23 @@ static void usage(void)
          "    -i,   --id=                 Target GPUs: index, UUID or PCI bus id; comma separated.\n"
          "    -q,   --query               Display GPU info.\n"
          "    -x,   --xml-format          With -q: produce XML.\n"
+         "    -d,   --display=            With -q: only these parts, such as ECC,ROW_REMAPPER.\n"
          "          --query-gpu=          Fields of GPUs; needs --format.\n"
          "          --query-compute-apps= Fields of compute processes; needs --format.\n"
          "          --format=             csv[,noheader][,nounits]\n"
-         "    -c,   --compute-mode=       0/DEFAULT, 2/PROHIBITED, 3/EXCLUSIVE_PROCESS (not kept)");
+         "          --help-query-gpu      Fields of --query-gpu.\n"
+         "    -c,   --compute-mode=       0/DEFAULT, 2/PROHIBITED, 3/EXCLUSIVE_PROCESS\n"
+         "    -pm,  --persistence-mode=   0/DISABLED, 1/ENABLED\n"
+         "    -mig, --multi-instance-gpu= 0/DISABLED, 1/ENABLED\n"
+         "    -pl,  --power-limit=        Watts.\n"
+         "    -p,   --reset-ecc-errors=   0/VOLATILE, 1/AGGREGATE\n"
+         "    -r,   --gpu-reset           Reset GPUs.\n\n"
+         "    mig                         -lgip -lgipp -lgi -lcip -lci -cgi -cci -dgi -dci, with -i -gi -ci -C\n"
+         "    topo                        -m\n"
+         "    nvlink                      -s -e, with -i");
 }
 
-/* The argument of an option written `-s VALUE`, `--long VALUE` or `--long=VALUE`; NULL if this is another option. */
-static const char *argument_of(char **argv, int *at, const char *brief, const char *full)
+const char *smi_argument(char **argv, int *at, const char *brief, const char *full)
 {
     const char *option = argv[*at];
     size_t length = strlen(full);
@@ -48,29 +58,39 @@ static bool is_flag(const char *option, const char *brief, const char *full)
 
 static bool parse_options(char **argv, struct options *options)
 {
+    const struct {
+        const char *brief, *full;
+        bool *flag;
+    } flags[] = {{"-h", "--help", &options->help},       {NULL, "--help-query-gpu", &options->query_help},
+                 {NULL, "--version", &options->version}, {"-L", "--list-gpus", &options->list},
+                 {"-q", "--query", &options->query},     {"-x", "--xml-format", &options->xml},
+                 {"-r", "--gpu-reset", &options->reset}};
+    const struct {
+        const char *brief, *full;
+        const char **value;
+    } values[] = {{"-i", "--id", &options->devices},
+                  {"-d", "--display", &options->display},
+                  {"-c", "--compute-mode", &options->compute_mode},
+                  {"-pm", "--persistence-mode", &options->persistence_mode},
+                  {"-mig", "--multi-instance-gpu", &options->mig_mode},
+                  {"-pl", "--power-limit", &options->power_limit},
+                  {"-p", "--reset-ecc-errors", &options->clear_ecc},
+                  {NULL, "--query-gpu", &options->query_gpu},
+                  {NULL, "--query-remapped-rows", &options->query_gpu}, /* its fields are among those of a GPU */
+                  {NULL, "--query-compute-apps", &options->query_apps},
+                  {NULL, "--format", &options->format}};
     for (int i = 1; argv[i]; i++) {
-        const char *argument;
-        if (is_flag(argv[i], "-h", "--help"))
-            options->help = true;
-        else if (is_flag(argv[i], NULL, "--version"))
-            options->version = true;
-        else if (is_flag(argv[i], "-L", "--list-gpus"))
-            options->list = true;
-        else if (is_flag(argv[i], "-q", "--query"))
-            options->query = true;
-        else if (is_flag(argv[i], "-x", "--xml-format"))
-            options->xml = true;
-        else if ((argument = argument_of(argv, &i, "-i", "--id")))
-            options->devices = argument;
-        else if ((argument = argument_of(argv, &i, "-c", "--compute-mode")))
-            options->compute_mode = argument;
-        else if ((argument = argument_of(argv, &i, NULL, "--query-gpu")))
-            options->query_gpu = argument;
-        else if ((argument = argument_of(argv, &i, NULL, "--query-compute-apps")))
-            options->query_apps = argument;
-        else if ((argument = argument_of(argv, &i, NULL, "--format")))
-            options->format = argument;
-        else {
+        bool known = false;
+        for (size_t f = 0; f < sizeof flags / sizeof *flags && !known; f++)
+            if (is_flag(argv[i], flags[f].brief, flags[f].full))
+                *flags[f].flag = known = true;
+        for (size_t v = 0; v < sizeof values / sizeof *values && !known; v++) {
+            const char *argument = smi_argument(argv, &i, values[v].brief, values[v].full);
+            known = argument;
+            if (known)
+                *values[v].value = argument;
+        }
+        if (!known) {
             printf("Invalid combination of input arguments. Please run 'nvidia-smi -h' for help.\n\n");
             return false;
         }
@@ -83,7 +103,7 @@ static bool is_gpu(const struct hardware *hardware, unsigned gpu, const char *wa
     char index[16];
     const char *uuid = hardware_gpu_value(hardware, gpu, "uuid");
     struct hardware_pci_address here, there;
-    snprintf(index, sizeof index, "%u", gpu);
+    snprintf(index, sizeof index, "%u", hardware_gpu_index(hardware, gpu));
     if (strcmp(wanted, index) == 0 || (uuid && strcasecmp(wanted, uuid) == 0))
         return true;
     return hardware_parse_pci_address(wanted, &there) &&
@@ -92,15 +112,14 @@ static bool is_gpu(const struct hardware *hardware, unsigned gpu, const char *wa
            here.function == there.function;
 }
 
-/* All GPUs, or those in the comma separated list. False if one of the list does not exist. */
-static bool select_gpus(const struct hardware *hardware, const char *wanted, struct smi_selection *selection)
+bool smi_select(const struct hardware *hardware, const char *wanted, struct smi_selection *selection)
 {
     bool chosen[HARDWARE_MAX_GPUS] = {false}, found = true;
-    unsigned count = hardware_gpu_count(hardware);
+    unsigned count = hardware_gpu_places(hardware);
     char *copy = strdup(wanted ? wanted : ""), *rest = NULL;
     for (char *one = strtok_r(copy, ",", &rest); one; one = strtok_r(NULL, ",", &rest)) {
         unsigned gpu = 0;
-        while (gpu < count && !is_gpu(hardware, gpu, one))
+        while (gpu < count && !(hardware_gpu_is_present(hardware, gpu) && is_gpu(hardware, gpu, one)))
             gpu++;
         if (gpu < count)
             chosen[gpu] = true;
@@ -110,50 +129,32 @@ static bool select_gpus(const struct hardware *hardware, const char *wanted, str
     free(copy);
     selection->count = 0;
     for (unsigned gpu = 0; gpu < count; gpu++)
-        if (!wanted || chosen[gpu])
+        if (hardware_gpu_is_present(hardware, gpu) && (!wanted || chosen[gpu]))
             selection->gpu[selection->count++] = gpu;
     return found && selection->count > 0;
 }
 
-static enum smi_exit set_compute_mode(const struct hardware *hardware, const struct smi_selection *selection,
-                                      const char *mode)
+/* How long the first two numbers of a version are: what NVML calls its own version. */
+static int branch_length(const char *version)
 {
-    static const struct {
-        const char *number, *name;
-    } modes[] = {{"0", "DEFAULT"}, {"1", "EXCLUSIVE_THREAD"}, {"2", "PROHIBITED"}, {"3", "EXCLUSIVE_PROCESS"}};
-    const char *name = NULL;
-    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
-        if (strcmp(mode, modes[i].number) == 0 || strcasecmp(mode, modes[i].name) == 0)
-            name = modes[i].name;
-    if (!name) {
-        printf("\"%s\" is not a valid value for -c/--compute-mode. Please run 'nvidia-smi -h' for help.\n\n", mode);
-        return SMI_INVALID_ARGUMENT;
-    }
-    for (size_t i = 0; i < selection->count; i++) {
-        char address[SMI_VALUE_SIZE] = "";
-        smi_value(hardware, selection->gpu[i], "pci_address", address);
-        if (geteuid() != 0) {
-            printf("Unable to set the compute mode for GPU %s: Insufficient Permissions\nTerminating early due to "
-                   "previous errors.\n", address);
-            return SMI_NO_PERMISSION;
-        }
-        printf("Set compute mode to %s for GPU %s.\n", name, address);
-    }
-    puts("All done.");
-    return SMI_OK;
+    const char *dot = strchr(version, '.');
+    const char *second = dot ? strchr(dot + 1, '.') : NULL;
+    return (int)(second ? (size_t)(second - version) : strlen(version));
 }
 
 /* What NVML would say when it cannot start; the code is also the exit code. */
-static enum smi_exit report_init_error(const char *code)
+static enum smi_exit report_init_error(const char *code, const char *version)
 {
     enum { NVML_VERSION_MISMATCH = 18 };
     int number = atoi(code);
     if (number == SMI_NO_DRIVER)
         puts("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver. Make sure that the latest "
              "NVIDIA driver is installed and running.\n");
+    else if (number == NVML_VERSION_MISMATCH)
+        printf("Failed to initialize NVML: Driver/library version mismatch\nNVML library version: %.*s\n",
+               branch_length(version), version);
     else
-        printf("Failed to initialize NVML: %s\n",
-               number == NVML_VERSION_MISMATCH ? "Driver/library version mismatch" : "Unknown Error");
+        puts("Failed to initialize NVML: Unknown Error");
     return number > 0 && number < 256 ? (enum smi_exit)number : (enum smi_exit)255;
 }
 
@@ -165,7 +166,7 @@ static enum smi_exit check_lost(const struct hardware *hardware, const struct sm
             continue;
         smi_value(hardware, selection->gpu[i], "pci_address", address);
         printf("Unable to determine the device handle for GPU%u: %s: GPU is lost.  Reboot the system to recover this "
-               "GPU\n", selection->gpu[i], address);
+               "GPU\n", hardware_gpu_index(hardware, selection->gpu[i]), address);
         return SMI_GPU_LOST;
     }
     return SMI_OK;
@@ -175,7 +176,17 @@ static enum smi_exit answer(const struct hardware *hardware, const struct option
                             const struct smi_selection *selection)
 {
     if (options->compute_mode)
-        return set_compute_mode(hardware, selection, options->compute_mode);
+        return smi_set_compute_mode(hardware, selection, options->compute_mode);
+    if (options->persistence_mode)
+        return smi_set_persistence_mode(hardware, selection, options->persistence_mode);
+    if (options->mig_mode)
+        return smi_set_mig_mode(hardware, selection, options->mig_mode);
+    if (options->power_limit)
+        return smi_set_power_limit(hardware, selection, options->power_limit);
+    if (options->clear_ecc)
+        return smi_clear_ecc(hardware, selection, options->clear_ecc);
+    if (options->reset)
+        return smi_reset(hardware, selection);
     if (options->query_gpu)
         return smi_print_gpu_csv(hardware, selection, options->query_gpu, options->format);
     if (options->query_apps)
@@ -183,7 +194,7 @@ static enum smi_exit answer(const struct hardware *hardware, const struct option
     if (options->list)
         smi_print_list(hardware, selection);
     else if (options->query)
-        smi_print_report(hardware, selection, options->xml);
+        return smi_print_report(hardware, selection, options->xml, options->display);
     else
         smi_print_table(hardware, selection);
     return SMI_OK;
@@ -198,9 +209,22 @@ static bool names_a_driver(const struct hardware *hardware)
 
 static void print_version(const struct hardware *hardware)
 {
-    printf("NVIDIA-SMI version  : %s\nNVML version        : %d\nDRIVER version      : %s\nCUDA Version        : %s\n",
-           hardware_value(hardware, "nvml_version"), smi_driver_branch(hardware),
-           hardware_value(hardware, "driver_version"), hardware_value(hardware, "cuda_version"));
+    const char *nvml = hardware_value(hardware, "nvml_version");
+    printf("NVIDIA-SMI version  : %s\nNVML version        : %.*s\nDRIVER version      : %s\nCUDA Version        : %s\n", nvml,
+           branch_length(nvml), nvml, hardware_value(hardware, "driver_version"), hardware_value(hardware, "cuda_version"));
+}
+
+/* A command instead of options: `nvidia-smi mig ...`. */
+static enum smi_exit (*command_of(const char *name))(const struct hardware *, char **)
+{
+    static const struct {
+        const char *name;
+        enum smi_exit (*run)(const struct hardware *, char **);
+    } commands[] = {{"mig", smi_mig}, {"topo", smi_topology}, {"nvlink", smi_nvlink}};
+    for (size_t i = 0; name && i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run;
+    return NULL;
 }
 
 int main(int argc, char **argv)
@@ -209,23 +233,28 @@ int main(int argc, char **argv)
     struct options options = {0};
     struct smi_selection selection;
     char path[HARDWARE_MAX_PATH];
+    enum smi_exit (*command)(const struct hardware *, char **) = command_of(argc > 1 ? argv[1] : NULL);
 
-    (void)argc;
-    if (!parse_options(argv, &options))
+    if (!command && !parse_options(argv, &options))
         return SMI_INVALID_ARGUMENT;
-    if (options.help) {
-        usage();
+    if (options.help || options.query_help) {
+        if (options.help)
+            usage();
+        else
+            smi_print_query_help();
         return SMI_OK;
     }
     if (!hardware_find_state(path) || !hardware_load(&hardware, path) || !names_a_driver(&hardware))
-        return report_init_error("9");
+        return report_init_error("9", "");
     if (hardware_value(&hardware, "init_error"))
-        return report_init_error(hardware_value(&hardware, "init_error"));
+        return report_init_error(hardware_value(&hardware, "init_error"), hardware_value(&hardware, "nvml_version"));
+    if (command)
+        return command(&hardware, argv + 2);
     if (options.version) {
         print_version(&hardware);
         return SMI_OK;
     }
-    if (!select_gpus(&hardware, options.devices, &selection)) {
+    if (!smi_select(&hardware, options.devices, &selection) || !selection.count) {
         puts("No devices were found");
         return SMI_NOT_FOUND;
     }

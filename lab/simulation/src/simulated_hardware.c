@@ -4,9 +4,13 @@
 
 #include <dirent.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static const char state_prefix[] = "libnvidia-simulated-hardware.so.";
@@ -105,6 +109,8 @@ bool hardware_load(struct hardware *hardware, const char *path)
     bool loaded = false;
     FILE *file = fopen(path, "re");
     struct hardware *fresh = calloc(1, sizeof *fresh);
+    if (file)
+        flock(fileno(file), LOCK_SH); /* a writer holds the file while it rewrites it */
     if (file && fresh && fstat(fileno(file), &fresh->seen) == 0) {
         size_t length = fread(fresh->text, 1, sizeof fresh->text - 1, file);
         bool whole = feof(file) && !ferror(file);
@@ -174,17 +180,37 @@ long long hardware_gpu_number(const struct hardware *hardware, unsigned gpu, con
     return value ? strtoll(value, NULL, 0) : absent;
 }
 
-unsigned hardware_gpu_count(const struct hardware *hardware)
+static bool is_yes(const char *value) { return value && strcmp(value, "yes") == 0; }
+
+unsigned hardware_gpu_places(const struct hardware *hardware)
 {
     const char *value = hardware_value(hardware, "gpu_count");
     unsigned long count = value ? strtoul(value, NULL, 10) : 0;
     return count > HARDWARE_MAX_GPUS ? HARDWARE_MAX_GPUS : (unsigned)count;
 }
 
+bool hardware_gpu_is_present(const struct hardware *hardware, unsigned gpu)
+{
+    return gpu < hardware_gpu_places(hardware) && !is_yes(hardware_gpu_value(hardware, gpu, "missing")) &&
+           !is_yes(hardware_gpu_value(hardware, gpu, "unclaimed"));
+}
+
+unsigned hardware_gpu_index(const struct hardware *hardware, unsigned gpu)
+{
+    unsigned index = 0;
+    for (unsigned before = 0; before < gpu; before++)
+        index += hardware_gpu_is_present(hardware, before);
+    return index;
+}
+
+unsigned hardware_gpu_count(const struct hardware *hardware)
+{
+    return hardware_gpu_index(hardware, hardware_gpu_places(hardware));
+}
+
 bool hardware_gpu_is_lost(const struct hardware *hardware, unsigned gpu)
 {
-    const char *lost = hardware_gpu_value(hardware, gpu, "lost");
-    return lost && strcmp(lost, "yes") == 0;
+    return is_yes(hardware_gpu_value(hardware, gpu, "lost"));
 }
 
 bool hardware_parse_pci_address(const char *text, struct hardware_pci_address *address)
@@ -194,4 +220,80 @@ bool hardware_parse_pci_address(const char *text, struct hardware_pci_address *a
            sscanf(text, "%x:%x:%x.%x%n", &address->domain, &address->bus, &address->device, &address->function,
                   &used) == 4 &&
            text[used] == '\0';
+}
+
+bool hardware_clock_reasons(const struct hardware *hardware, unsigned gpu, unsigned long long *reasons)
+{
+    static const struct {
+        const char *name;
+        unsigned long long bit;
+    } bits[] = {{"idle", 0x1},         {"applications_setting", 0x2}, {"sw_power_cap", 0x4},
+                {"hw_slowdown", 0x8},  {"sync_boost", 0x10},          {"sw_thermal_slowdown", 0x20},
+                {"hw_thermal_slowdown", 0x40}, {"hw_power_brake_slowdown", 0x80}, {"display_setting", 0x100}};
+    bool reported = false;
+    *reasons = 0;
+    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "clocks_event_%s", bits[i].name);
+        const char *value = hardware_gpu_value(hardware, gpu, name);
+        reported = reported || value;
+        if (value && strcmp(value, "Active") == 0)
+            *reasons |= bits[i].bit;
+    }
+    return reported;
+}
+
+long long hardware_ecc_total(const struct hardware *hardware, unsigned gpu, bool aggregate, bool uncorrected)
+{
+    static const char *const corrected[] = {"sram_correctable", "dram_correctable", NULL};
+    static const char *const others[] = {"sram_uncorrectable_parity", "sram_uncorrectable_secded", "dram_uncorrectable",
+                                         NULL};
+    long long total = 0;
+    if (!hardware_gpu_value(hardware, gpu, "ecc_mode"))
+        return -1;
+    for (const char *const *counter = uncorrected ? others : corrected; *counter; counter++) {
+        char name[64];
+        snprintf(name, sizeof name, "ecc_%s_%s", aggregate ? "aggregate" : "volatile", *counter);
+        total += hardware_gpu_number(hardware, gpu, name, 0);
+    }
+    return total;
+}
+
+/* ---- Changing the hardware ---- */
+
+int hardware_request(char answer[HARDWARE_ANSWER_SIZE], const char *format, ...)
+{
+    enum { UNKNOWN = 999 };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *named = getenv(HARDWARE_DRIVER_VARIABLE);
+    char line[HARDWARE_ANSWER_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    answer[0] = '\0';
+
+    int used = snprintf(address.sun_path, sizeof address.sun_path, "%s", named ? named : HARDWARE_DRIVER_SOCKET);
+    int connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    size_t length = 0;
+    if (connection < 0 || used >= (int)sizeof address.sun_path ||
+        connect(connection, (const struct sockaddr *)&address, sizeof address) != 0 ||
+        send(connection, line, strlen(line), MSG_NOSIGNAL) < 0 || send(connection, "\n", 1, MSG_NOSIGNAL) < 0) {
+        close(connection);
+        return UNKNOWN;
+    }
+    while (length < HARDWARE_ANSWER_SIZE - 1 && !memchr(answer, '\n', length)) {
+        ssize_t received = read(connection, answer + length, HARDWARE_ANSWER_SIZE - 1 - length);
+        if (received <= 0)
+            break;
+        length += (size_t)received;
+    }
+    close(connection);
+    answer[length] = '\0';
+    int code = UNKNOWN, prefix = 0;
+    if (sscanf(answer, "%d %n", &code, &prefix) < 1)
+        return UNKNOWN;
+    answer[strcspn(answer, "\n")] = '\0';
+    memmove(answer, answer + prefix, strlen(answer + prefix) + 1);
+    return code;
 }

@@ -14,6 +14,7 @@
 
 struct hardware nvml_hardware;
 struct nvml_device nvml_devices[HARDWARE_MAX_GPUS];
+struct nvml_device nvml_mig_devices[HARDWARE_MAX_GPUS][HARDWARE_MAX_GPU_INSTANCES][HARDWARE_MAX_COMPUTE_INSTANCES];
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned users; /* nvmlInit calls not yet undone by nvmlShutdown */
@@ -29,6 +30,17 @@ static bool find_state(char path[HARDWARE_MAX_PATH])
     return beside || hardware_find_state(path);
 }
 
+static void number_devices(void)
+{
+    for (unsigned gpu = 0; gpu < HARDWARE_MAX_GPUS; gpu++) {
+        nvml_devices[gpu].gpu = gpu;
+        for (unsigned gi = 0; gi < HARDWARE_MAX_GPU_INSTANCES; gi++)
+            for (unsigned ci = 0; ci < HARDWARE_MAX_COMPUTE_INSTANCES; ci++)
+                nvml_mig_devices[gpu][gi][ci] =
+                    (struct nvml_device){.gpu = gpu, .is_mig = true, .gpu_instance = gi, .compute_instance = ci};
+    }
+}
+
 nvml_result nvmlInitWithFlags(unsigned flags)
 {
     (void)flags;
@@ -36,8 +48,7 @@ nvml_result nvmlInitWithFlags(unsigned flags)
     nvml_result result = NVML_SUCCESS;
     pthread_mutex_lock(&lock);
     if (users == 0) {
-        for (unsigned i = 0; i < HARDWARE_MAX_GPUS; i++)
-            nvml_devices[i].index = i;
+        number_devices();
         if (!find_state(path) || !hardware_load(&nvml_hardware, path))
             result = NVML_DRIVER_NOT_LOADED;
     } else {
@@ -71,14 +82,40 @@ nvml_result nvml_begin(void)
     return NVML_SUCCESS;
 }
 
+static bool is_known(const struct nvml_device *device)
+{
+    const struct nvml_device *first_mig = &nvml_mig_devices[0][0][0];
+    bool gpu = device >= nvml_devices && device < nvml_devices + HARDWARE_MAX_GPUS;
+    return gpu || (device >= first_mig && device < first_mig + sizeof nvml_mig_devices / sizeof *first_mig);
+}
+
 nvml_result nvml_begin_device(const struct nvml_device *device)
 {
+    struct hardware_gpu_instance gpu_instance;
+    struct hardware_compute_instance compute_instance;
     nvml_result result = nvml_begin();
     if (result != NVML_SUCCESS)
         return result;
-    if (device < nvml_devices || device >= nvml_devices + hardware_gpu_count(&nvml_hardware))
+    if (!is_known(device) || !hardware_gpu_is_present(&nvml_hardware, device->gpu))
         return NVML_INVALID_ARGUMENT;
-    return hardware_gpu_is_lost(&nvml_hardware, device->index) ? NVML_GPU_IS_LOST : NVML_SUCCESS;
+    if (hardware_gpu_is_lost(&nvml_hardware, device->gpu))
+        return NVML_GPU_IS_LOST;
+    return device->is_mig && !nvml_mig_instances(device, &gpu_instance, &compute_instance) ? NVML_INVALID_ARGUMENT
+                                                                                          : NVML_SUCCESS;
+}
+
+nvml_result nvml_begin_gpu(const struct nvml_device *device)
+{
+    nvml_result result = nvml_begin_device(device);
+    return result == NVML_SUCCESS && device->is_mig ? NVML_INVALID_ARGUMENT : result;
+}
+
+bool nvml_mig_instances(const struct nvml_device *device, struct hardware_gpu_instance *gpu_instance,
+                        struct hardware_compute_instance *compute_instance)
+{
+    return hardware_gpu_instance(&nvml_hardware, device->gpu, device->gpu_instance, gpu_instance) &&
+           hardware_compute_instance(&nvml_hardware, device->gpu, device->gpu_instance, device->compute_instance,
+                                     compute_instance);
 }
 
 nvml_result nvml_end(nvml_result result)
@@ -101,14 +138,17 @@ const char *nvmlErrorString(nvml_result result)
     case NVML_TIMEOUT: return "Timeout";
     case NVML_GPU_IS_LOST: return "GPU is lost";
     case NVML_VERSION_MISMATCH: return "Driver/library version mismatch";
+    case NVML_IN_USE: return "In use by another client";
     case NVML_OUT_OF_MEMORY: return "Insufficient Memory";
+    case NVML_INSUFFICIENT_RESOURCES: return "Insufficient Resources";
+    case NVML_ARGUMENT_VERSION_MISMATCH: return "Argument version mismatch";
     default: return "Unknown Error";
     }
 }
 
 /* ---- Answers of one kind ---- */
 
-static nvml_result copy_text(const char *text, char *buffer, unsigned size)
+nvml_result nvml_copy_text(const char *text, char *buffer, unsigned size)
 {
     if (!text)
         return NVML_NOT_SUPPORTED;
@@ -124,7 +164,7 @@ static nvml_result host_text(const char *key, char *buffer, unsigned size)
 {
     nvml_result result = nvml_begin();
     if (result == NVML_SUCCESS)
-        result = copy_text(hardware_value(&nvml_hardware, key), buffer, size);
+        result = nvml_copy_text(hardware_value(&nvml_hardware, key), buffer, size);
     return nvml_end(result);
 }
 
@@ -132,7 +172,7 @@ nvml_result nvml_device_text(const struct nvml_device *device, const char *name,
 {
     nvml_result result = nvml_begin_device(device);
     if (result == NVML_SUCCESS)
-        result = copy_text(hardware_gpu_value(&nvml_hardware, device->index, name), buffer, size);
+        result = nvml_copy_text(hardware_gpu_value(&nvml_hardware, device->gpu, name), buffer, size);
     return nvml_end(result);
 }
 
@@ -140,14 +180,30 @@ nvml_result nvml_device_number(const struct nvml_device *device, const char *nam
 {
     nvml_result result = nvml_begin_device(device);
     if (result == NVML_SUCCESS) {
-        if (!hardware_gpu_value(&nvml_hardware, device->index, name))
+        if (!hardware_gpu_value(&nvml_hardware, device->gpu, name))
             result = NVML_NOT_SUPPORTED;
         else if (!number)
             result = NVML_INVALID_ARGUMENT;
         else
-            *number = (unsigned)hardware_gpu_number(&nvml_hardware, device->index, name, 0);
+            *number = (unsigned)hardware_gpu_number(&nvml_hardware, device->gpu, name, 0);
     }
     return nvml_end(result);
+}
+
+long long nvml_value(const struct nvml_device *device, const char *name, long long absent)
+{
+    return hardware_gpu_number(&nvml_hardware, device->gpu, name, absent);
+}
+
+bool nvml_reports(const struct nvml_device *device, const char *name)
+{
+    return hardware_gpu_value(&nvml_hardware, device->gpu, name) != NULL;
+}
+
+bool nvml_says(const struct nvml_device *device, const char *name, const char *text)
+{
+    const char *value = hardware_gpu_value(&nvml_hardware, device->gpu, name);
+    return value && strcmp(value, text) == 0;
 }
 
 /* ---- The host ---- */
@@ -188,11 +244,15 @@ nvml_result nvmlDeviceGetCount(unsigned *count) { return nvmlDeviceGetCount_v2(c
 
 nvml_result nvmlDeviceGetHandleByIndex_v2(unsigned index, struct nvml_device **device)
 {
-    if (index >= HARDWARE_MAX_GPUS)
-        return NVML_INVALID_ARGUMENT;
-    nvml_result result = nvml_begin_device(&nvml_devices[index]);
-    if (result == NVML_SUCCESS)
-        *device = &nvml_devices[index];
+    nvml_result result = nvml_begin();
+    if (result == NVML_SUCCESS) {
+        result = NVML_INVALID_ARGUMENT;
+        for (unsigned gpu = 0; gpu < hardware_gpu_places(&nvml_hardware); gpu++)
+            if (hardware_gpu_is_present(&nvml_hardware, gpu) && hardware_gpu_index(&nvml_hardware, gpu) == index) {
+                *device = &nvml_devices[gpu];
+                result = hardware_gpu_is_lost(&nvml_hardware, gpu) ? NVML_GPU_IS_LOST : NVML_SUCCESS;
+            }
+    }
     return nvml_end(result);
 }
 
@@ -216,8 +276,9 @@ static nvml_result find_device(const char *name, const char *wanted, bool (*same
     nvml_result result = nvml_begin();
     if (result == NVML_SUCCESS) {
         result = NVML_NOT_FOUND;
-        for (unsigned i = 0; i < hardware_gpu_count(&nvml_hardware) && result == NVML_NOT_FOUND; i++) {
-            if (!same(hardware_gpu_value(&nvml_hardware, i, name), wanted))
+        for (unsigned i = 0; i < hardware_gpu_places(&nvml_hardware) && result == NVML_NOT_FOUND; i++) {
+            if (!hardware_gpu_is_present(&nvml_hardware, i) ||
+                !same(hardware_gpu_value(&nvml_hardware, i, name), wanted))
                 continue;
             *device = &nvml_devices[i];
             result = hardware_gpu_is_lost(&nvml_hardware, i) ? NVML_GPU_IS_LOST : NVML_SUCCESS;
@@ -228,7 +289,23 @@ static nvml_result find_device(const char *name, const char *wanted, bool (*same
 
 nvml_result nvmlDeviceGetHandleByUUID(const char *uuid, struct nvml_device **device)
 {
-    return find_device("uuid", uuid, same_text, device);
+    static const char mig_prefix[] = "MIG-";
+    if (!uuid || strncmp(uuid, mig_prefix, strlen(mig_prefix)) != 0)
+        return find_device("uuid", uuid, same_text, device);
+    nvml_result result = nvml_begin();
+    if (result == NVML_SUCCESS) {
+        result = NVML_NOT_FOUND;
+        for (unsigned gpu = 0; gpu < hardware_gpu_places(&nvml_hardware); gpu++) {
+            struct hardware_gpu_instance gi;
+            struct hardware_compute_instance ci;
+            for (unsigned i = 0; hardware_mig_device(&nvml_hardware, gpu, i, &gi, &ci); i++)
+                if (strcmp(ci.uuid, uuid) == 0) {
+                    *device = &nvml_mig_devices[gpu][gi.id][ci.id];
+                    result = NVML_SUCCESS;
+                }
+        }
+    }
+    return nvml_end(result);
 }
 
 nvml_result nvmlDeviceGetHandleBySerial(const char *serial, struct nvml_device **device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 testinfra_hosts = ["ansible://onyx-g1"]
 
 
@@ -22,5 +24,6 @@ def test_specification_names_every_gpu(host: Any) -> None:
         assert f'name: "{index}"' in specification
 
 
+@pytest.mark.requirement("ONYX-R056", part="the runtime in containerd's configuration")
 def test_containerd_knows_the_nvidia_runtime(host: Any) -> None:
     assert "nvidia-container-runtime" in host.check_output("containerd config dump")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 testinfra_hosts = ["ansible://onyx-m1"]
 
 ADMIN = "/etc/kubernetes/admin.conf"
@@ -14,12 +16,14 @@ def get(host: Any, what: str) -> Any:
     return json.loads(host.check_output(f"kubectl --kubeconfig={ADMIN} get {what} --output=json"))
 
 
+@pytest.mark.requirement("ONYX-R057", part="whole GPUs")
 def test_worker_offers_eight_gpus(host: Any) -> None:
     status = get(host, "node onyx-g1")["status"]
     assert status["capacity"]["nvidia.com/gpu"] == "8"
     assert status["allocatable"]["nvidia.com/gpu"] == "8"
 
 
+@pytest.mark.requirement("ONYX-R053", part="one worker")
 def test_both_nodes_are_ready(host: Any) -> None:
     ready = {
         node["metadata"]["name"]: condition["status"]

@@ -1,0 +1,9 @@
+//go:build tools
+
+// Package tools names the commands that the lab builds, so that `go mod tidy` keeps their requirements.
+package tools
+
+import (
+	_ "tailscale.com/cmd/tailscale"
+	_ "tailscale.com/cmd/tailscaled"
+)
