@@ -6,94 +6,69 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
-from ansible.template import Templar
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.findings import FAIL, RESULT_KEY, Finding
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.checks import refusals
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import (
-    SITE_VARIABLES,
     FileFacts,
-    Host,
     Inventory,
-    Profile,
+    Kubeconfig,
     Refusal,
+    System,
 )
-from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
-from ansible_collections.baremetal.gpu.plugins.plugin_utils.hardware_profile import load_profile
+from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files, kubeconfigs, preflight_rules
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.controller_action import ControllerAction
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.inventory_hosts import HostReader, is_encrypted_file
 
 COLLECTION = "baremetal.gpu."
 
 ARGUMENTS: dict[str, Any] = {
     "system": {"type": "str"},
     "hosts": {"type": "list", "elements": "str"},
+    "optional": {"type": "bool", "default": False},
 }
 REFUSED = "BG-INV-099"
 # A secret or a kubeconfig is smaller; a larger file is a mistake and is not read whole.
 MAXIMUM_BYTES = 1024 * 1024
+# So many hosts are named where many share one fault.
+NAMED_HOSTS = 5
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Runs on the controller only; no host is contacted."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The refusals as findings; failed when there is one."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
         variables = task_vars or {}
-        options = {role: _options(role) for role in _role_names()}
-        composition = Composition.of(arguments["system"], variables["groups"]) if arguments["system"] else None
+        name, groups = arguments["system"], variables["groups"]
+        system = preflight_rules.load_system(name) if name else None
+        if arguments["optional"] and system is not None and _belongs_to_others_only(system, groups):
+            return {**result, "changed": False, "msg": f"no host of system {name}: not judged", RESULT_KEY: []}
+        composition = Composition.of(name, groups) if name else None
         judged = _judged(arguments["hosts"], composition, variables)
-        hosts = tuple(
-            self._host(name, variables, name in judged, composition, options) for name in sorted(variables["hostvars"])
+        rules = preflight_rules.load_rules()
+        files = Files(self._loader)
+        reader = HostReader(self._loader, variables, rules.options)
+        inventory = Inventory(
+            hosts=tuple(
+                reader.host(each, composition.roles_of(each) if composition else None, each in judged)
+                for each in sorted(variables["hostvars"])
+            ),
+            rules=rules,
+            system=system,
+            groups={group: frozenset(members) for group, members in groups.items()},
+            read=files.read,
+            kubeconfig=files.kubeconfig,
+            now=datetime.now(timezone.utc),
         )
-        refused = refusals(Inventory(hosts=hosts, profiles=_profiles(), options=options, read=_read))
-        return {**result, **_result(refused, len(judged))}
-
-    def _host(
-        self,
-        name: str,
-        task_vars: Mapping[str, Any],
-        judged: bool,
-        composition: Composition | None,
-        options: Mapping[str, Mapping[str, Any]],
-    ) -> Host:
-        raw = dict(task_vars["hostvars"].raw_get(name))
-        if composition is None:
-            # Without a playbook to compare with, a host runs the roles whose required variables it has all.
-            roles = frozenset(role for role, known in options.items() if _is_configured(known, raw))
-        else:
-            roles = composition.roles_of(name)
-        variables = {**{key: value for role in sorted(roles) for key, value in self._defaults(role).items()}, **raw}
-        templar = Templar(
-            self._loader, variables={**variables, "hostvars": task_vars["hostvars"], "groups": task_vars["groups"]}
-        )
-        values: dict[str, Any] = {}
-        broken: dict[str, str] = {}
-        # Only what checks look at is evaluated: another variable may have a meaning only inside its role.
-        for variable in sorted(SITE_VARIABLES.union(*(options[role] for role in roles)) & variables.keys()):
-            try:
-                values[variable] = _plain(templar.template(variables[variable]))
-            except (AnsibleError, KeyError) as error:
-                broken[variable] = " ".join(str(error).split())[:200]
-        return Host(name=name, variables=values, roles=roles, broken=broken, names=frozenset(raw), judged=judged)
-
-    def _defaults(self, role: str) -> Mapping[str, Any]:
-        path = data_files.COLLECTION_ROOT / "roles" / role / "defaults" / "main.yml"
-        if not path.exists():
-            return {}
-        try:
-            return self._loader.load_from_file(str(path), trusted_as_template=True) or {}
-        except TypeError:  # before ansible-core 2.19 every text is a template
-            return self._loader.load_from_file(str(path)) or {}
+        return {**result, **_result(refusals(inventory), len(judged & set(variables["hostvars"])))}
 
 
 @dataclass(frozen=True)
@@ -139,6 +114,17 @@ def _hosts_of(pattern: str, groups: Mapping[str, list[str]]) -> set[str]:
     return {host for part in parts for host in groups.get(part, [part])}
 
 
+def _belongs_to_others_only(system: System, groups: Mapping[str, list[str]]) -> bool:
+    """Whether an inventory has hosts of another system and none of this one."""
+
+    def has_hosts(name: str) -> bool:
+        other = preflight_rules.load_system(name)
+        return other is not None and any(groups.get(group) for group in other.required)
+
+    others = [name for name in preflight_rules.system_names() if name != system.name]
+    return not has_hosts(system.name) and any(map(has_hosts, others))
+
+
 def _judged(hosts: list[str] | None, composition: Composition | None, task_vars: Mapping[str, Any]) -> set[str]:
     """The hosts that this run is about: those asked for, else those of the playbook within the run's limit."""
     if hosts:
@@ -149,50 +135,46 @@ def _judged(hosts: list[str] | None, composition: Composition | None, task_vars:
     return composition.hosts()
 
 
-def _plain(value: Any) -> Any:
-    """A copy in plain containers. Parts of a value may be evaluated only when they are reached, which is here."""
-    if isinstance(value, Mapping):
-        return {key: _plain(value[key]) for key in value}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+class Files:
+    """Files on the controller, each looked at once. What ansible-vault encrypted is decrypted, as it is for the roles."""
 
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+        self._known: dict[str, FileFacts] = {}
+        self._kubeconfigs: dict[str, Kubeconfig] = {}
 
-def _is_configured(options: Mapping[str, Mapping[str, Any]], variables: Mapping[str, Any]) -> bool:
-    required = [name for name, option in options.items() if option.get("required")]
-    return bool(required) and all(name in variables for name in required)
+    def read(self, path: str) -> FileFacts:
+        """Facts of a file; what cannot be looked at counts as not readable."""
+        if path not in self._known:
+            self._known[path] = self._look_at(Path(path).expanduser())
+        return self._known[path]
 
+    def kubeconfig(self, path: str) -> Kubeconfig:
+        """What a file says as a kubeconfig."""
+        if path not in self._kubeconfigs:
+            self._kubeconfigs[path] = kubeconfigs.parse(self.read(path).text or "")
+        return self._kubeconfigs[path]
 
-def _role_names() -> list[str]:
-    return sorted(path.parents[1].name for path in data_files.COLLECTION_ROOT.glob("roles/*/meta/argument_specs.yml"))
+    def _decrypted(self, file: Path) -> str:
+        # The loader has no public way that every supported ansible-core knows.
+        content, _shown = self._loader._get_file_contents(str(file))
+        return bytes(content).decode("utf-8")
 
-
-def _options(role: str) -> dict[str, Mapping[str, Any]]:
-    """The options of a role's argument specs, over all of its entry points."""
-    specs = data_files.load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]
-    return {name: option for spec in specs.values() for name, option in (spec.get("options") or {}).items()}
-
-
-def _profiles() -> dict[str, Profile]:
-    loaded = [load_profile(name) for name in data_files.names("data/hardware")]
-    return {profile.name: Profile(profile.name, mig_capable=profile.mig_mode is not None) for profile in loaded}
-
-
-def _read(path: str) -> FileFacts:
-    """Facts of a file on the controller; what cannot be looked at counts as not readable."""
-    file = Path(path).expanduser()
-    try:
-        status = file.stat()
-    except OSError:
-        return FileFacts(exists=False)
-    regular = stat.S_ISREG(status.st_mode)
-    text = None
-    if regular and status.st_size <= MAXIMUM_BYTES:
+    def _look_at(self, file: Path) -> FileFacts:
         try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            text = None
-    return FileFacts(exists=True, regular=regular, mode=stat.S_IMODE(status.st_mode), text=text)
+            status = file.stat()
+        except OSError:
+            return FileFacts(exists=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAXIMUM_BYTES:
+            return FileFacts(exists=True, regular=stat.S_ISREG(status.st_mode), mode=stat.S_IMODE(status.st_mode))
+        try:
+            encrypted = is_encrypted_file(str(file))
+            text = self._decrypted(file) if encrypted else file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError, AnsibleError):
+            encrypted, text = False, None
+        # Others may read a file that is encrypted.
+        mode = stat.S_IRUSR | stat.S_IWUSR if encrypted else stat.S_IMODE(status.st_mode)
+        return FileFacts(exists=True, regular=True, mode=mode, text=text)
 
 
 def _finding(refusal: Refusal, registry: Mapping[str, Mapping[str, Any]]) -> Finding:
@@ -204,13 +186,19 @@ def _finding(refusal: Refusal, registry: Mapping[str, Mapping[str, Any]]) -> Fin
         reason=f"{refusal.what}; {entry['reason']}",
         remedy=refusal.hint or str(entry["remedy"]),
         requirements=tuple(entry["requirements"]),
-        evidence={"what": refusal.what, "where": "inventory"},
+        evidence={"what": refusal.what, "where": "inventory", "variable": refusal.variable or None},
     )
 
 
 def _lines(findings: list[Finding]) -> Iterator[str]:
+    """One line per fault; hosts that share it are named together."""
+    shared: dict[tuple[str, str, str], list[str]] = {}
     for finding in findings:
-        yield f"  {finding.code} {finding.subject}: {finding.reason}; {finding.remedy}"
+        shared.setdefault((finding.code, finding.reason, finding.remedy), []).append(finding.subject)
+    for (code, reason, remedy), subjects in shared.items():
+        more = len(subjects) - NAMED_HOSTS
+        named = ", ".join(subjects[:NAMED_HOSTS]) + (f" and {more} more" if more > 0 else "")
+        yield f"  {code} {named}: {reason}; {remedy}"
 
 
 def _result(refused: list[Refusal], hosts: int) -> dict[str, Any]:
@@ -218,11 +206,11 @@ def _result(refused: list[Refusal], hosts: int) -> dict[str, Any]:
         return {"changed": False, "msg": f"inventory of {hosts} hosts: nothing refused", RESULT_KEY: []}
     registry = data_files.load("data/codes.yml")["codes"]
     findings = [_finding(refusal, registry) for refusal in refused]
-    lines = [f"{REFUSED}: {len(findings)} things are wrong with the inventory; no host was touched", *_lines(findings)]
+    lines = list(_lines(findings))
     return {
         "changed": False,
         "failed": True,
-        "msg": "\n".join(lines),
+        "msg": "\n".join([f"{REFUSED}: {len(lines)} things are wrong with the inventory; no host was touched", *lines]),
         "code": REFUSED,
         "remedy": registry[REFUSED]["remedy"],
         RESULT_KEY: [finding.as_dict() for finding in findings],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Iterator
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
 from ansible_collections.baremetal.gpu.plugins.module_utils.findings import (
     RESULT_KEY,
@@ -15,20 +13,19 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.findings import (
     judge,
     waivers_from,
 )
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.controller_action import ControllerAction
 
 ARGUMENTS: dict[str, Any] = {
     "findings": {"type": "list", "elements": "raw", "required": True},
     "waivers": {"type": "list", "elements": "dict", "default": []},
     "lab": {"type": "bool", "default": False},
     "required": {"type": "list", "elements": "str"},
+    "preconditions": {"type": "bool", "default": False},
 }
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Runs on the controller only; the host is not contacted."""
-
-    TRANSFERS_FILES = False
-    _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """The findings with their waivers, and the verdict over them."""
@@ -44,7 +41,11 @@ class ActionModule(ActionBase):
             )
         except GpuError as error:
             return {**result, "failed": True, "changed": False, **error.as_result()}
-        return {**result, **_result(judgement, arguments["lab"], check_mode=self._task.check_mode)}
+        outcome = _result(judgement, arguments["lab"], check_mode=self._task.check_mode)
+        if arguments["preconditions"]:
+            # Nothing in the run would repair them, and they prove nothing about what it is for.
+            outcome["failed"] = not outcome.pop("passed")
+        return {**result, **outcome}
 
 
 def _flattened(items: Iterable[Any]) -> Iterator[Any]:

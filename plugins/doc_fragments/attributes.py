@@ -30,3 +30,34 @@ attributes:
     support: full
     details: It never changes anything.
 """
+
+    CONTROLLER_ONLY = r"""
+options: {}
+attributes:
+  action:
+    description: Runs on the controller.
+    support: full
+"""
+
+    ON_HOST = r"""
+options: {}
+attributes:
+  platform:
+    description: Target systems.
+    platforms: posix
+    support: full
+  facts:
+    description: Sets facts.
+    support: none
+"""
+
+    FULL = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+"""

@@ -1,13 +1,7 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Fingerprints of ASCII-armored OpenPGP keys, computed on the controller without gpg."""
 
 from __future__ import annotations
-
-import base64
-import binascii
-import hashlib
-from typing import Any, Callable, Iterator
-
-from ansible.errors import AnsibleFilterError
 
 DOCUMENTATION = r"""
 name: openpgp_fingerprints
@@ -23,7 +17,7 @@ options:
     type: str
     required: true
 author:
-  - baremetal.gpu contributors
+  - baremetal.gpu contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -38,6 +32,13 @@ _value:
   type: list
   elements: str
 """
+
+import base64
+import binascii
+import hashlib
+from typing import Any, Callable, Iterator
+
+from ansible.errors import AnsibleFilterError
 
 _BEGIN = "-----BEGIN PGP PUBLIC KEY BLOCK-----"
 _END = "-----END PGP PUBLIC KEY BLOCK-----"

@@ -1,14 +1,7 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Versions of components from ``data/versions.yml``."""
 
 from __future__ import annotations
-
-from typing import Any, Mapping
-
-from ansible.errors import AnsibleLookupError
-from ansible.plugins.lookup import LookupBase
-
-from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
-from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 
 DOCUMENTATION = r"""
 name: version
@@ -27,7 +20,7 @@ options:
     type: str
     default: version
 author:
-  - baremetal.gpu contributors
+  - baremetal.gpu contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -42,6 +35,14 @@ _raw:
   type: list
   elements: str
 """
+
+from typing import Any, Mapping
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
+from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 
 DATA_FILE = "data/versions.yml"
 

@@ -19,6 +19,15 @@ SKIPPED = "skipped"
 UNKNOWN = "unknown"
 STATUSES = (OK, WARN, FAIL, SKIPPED, UNKNOWN)
 
+# What a finding asks for, from the mildest to the most drastic; empty where a check names no action.
+NO_ACTION = "none"
+FIX_CONFIGURATION = "fix_configuration"
+RESTART_APP = "restart_app"
+RESET_GPU = "reset_gpu"
+REBOOT = "reboot"
+RMA = "rma"
+ACTIONS = (NO_ACTION, FIX_CONFIGURATION, RESTART_APP, RESET_GPU, REBOOT, RMA)
+
 RESULT_KEY = "baremetal_gpu_findings"
 """The key under which any module or action result carries its findings."""
 
@@ -28,7 +37,11 @@ _SEVERITY = {OK: 0, SKIPPED: 1, WARN: 2, UNKNOWN: 3, FAIL: 4}
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check saw. ``evidence`` holds what was read, where and when."""
+    """What one check saw. ``evidence`` holds what was read, where and when.
+
+    Checks of hardware also say what to do (``action``, one of ``ACTIONS``) and whom they blame: ``blame`` lists things by kind
+    (``gpu``, ``port``, ``link``, ``host``, ``switch``) and name. Both are left out of the plain form where they are empty.
+    """
 
     code: str
     subject: str
@@ -39,10 +52,14 @@ class Finding:
     requirements: Tuple[str, ...] = ()
     simulated: bool = False
     waiver: Optional[str] = None
+    action: str = ""
+    blame: Tuple[Mapping[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.status not in STATUSES:
             raise ValueError("status {0!r} is none of {1}".format(self.status, ", ".join(STATUSES)))
+        if self.action not in ("", *ACTIONS):
+            raise ValueError("action {0!r} is none of {1}".format(self.action, ", ".join(ACTIONS)))
         if self.status in (SKIPPED, UNKNOWN) and not self.reason:
             raise ValueError("{0}: a finding that is {1} needs a reason".format(self.code, self.status))
 
@@ -53,7 +70,7 @@ class Finding:
 
     def as_dict(self) -> Dict[str, Any]:
         """The plain form that travels in module results and in the verdict file."""
-        return {
+        plain: Dict[str, Any] = {
             "code": self.code,
             "subject": self.subject,
             "requirements": list(self.requirements),
@@ -65,6 +82,11 @@ class Finding:
             "waived": self.waived,
             "waiver": self.waiver,
         }
+        if self.action:
+            plain["action"] = self.action
+        if self.blame:
+            plain["blame"] = [dict(item) for item in self.blame]
+        return plain
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Finding:
@@ -80,6 +102,8 @@ class Finding:
                 requirements=tuple(str(item) for item in data.get("requirements") or ()),
                 simulated=bool(data.get("simulated", False)),
                 waiver=None if data.get("waiver") is None else str(data["waiver"]),
+                action=str(data.get("action") or ""),
+                blame=tuple({str(key): str(value) for key, value in item.items()} for item in data.get("blame") or ()),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise GpuError(
@@ -115,9 +139,14 @@ class Judgement:
         return any(finding.simulated for finding in self.findings)
 
 
+def severity(status: str) -> int:
+    """How bad a status is, to compare it with others."""
+    return _SEVERITY[status]
+
+
 def worst(statuses: Iterable[str]) -> str:
     """The worst of several statuses; ``ok`` for none."""
-    return max(statuses, key=_SEVERITY.__getitem__, default=OK)
+    return max(statuses, key=severity, default=OK)
 
 
 def merge(findings: Iterable[Finding]) -> Tuple[Finding, ...]:

@@ -17,7 +17,9 @@ FAILED = "failed"  # the tool answered with an error
 _NOT_SUPPORTED = re.compile(
     r"^\[?\s*(n/?a|not supported|requested functionality has been deprecated)\s*\]?$", re.IGNORECASE
 )
-_UNREADABLE = re.compile(r"^\[?\s*(unknown error|err!|gpu is lost|insufficient permissions)\s*\]?$", re.IGNORECASE)
+_UNREADABLE = re.compile(
+    r"^\[?\s*(unknown error|unknown|err!|gpu is lost|gpu requires reset|insufficient permissions)\s*\]?$", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,15 @@ class MissingLog:
         self.entries[path] = missing
 
 
+def no_field(source: str) -> Missing:
+    """``source`` answers, and has no place for the value."""
+    return Missing(ABSENT, "{0} has no such field".format(source))
+
+
 def classify(text: Optional[str], source: str) -> Optional[Missing]:
     """Why ``text``, a value that ``source`` printed, is no value; ``None`` when it is one."""
     if text is None:
-        return Missing(ABSENT, "{0} has no such field".format(source))
+        return no_field(source)
     stripped = text.strip()
     if not stripped:
         return Missing(ABSENT, "{0} prints an empty value".format(source))

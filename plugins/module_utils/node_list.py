@@ -1,175 +1,268 @@
-"""Reads nodes from the Kubernetes API with the official client. Runs on the controller.
+"""Reads nodes and pods from the Kubernetes API. Runs on the controller.
 
-One list of nodes in pages; answers are read as JSON and each page is reduced at once, so that memory does not grow
-with the size of node objects.
+Lists are read in pages, and each object is reduced at once: memory does not grow with the size of the cluster's objects.
 """
 
 from __future__ import annotations
 
-import json
-import traceback
-from typing import Any, Callable, Dict, Iterator, List, Optional
+import gc
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, TypeVar
 
+from ansible_collections.baremetal.gpu.plugins.module_utils import kube_connection
 from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
-from ansible_collections.baremetal.gpu.plugins.module_utils.node_capacity import NodeReading, Quantity, parse_node
+from ansible_collections.baremetal.gpu.plugins.module_utils.kube_api import (
+    Answer,
+    ForeignAnswerError,
+    KubeApi,
+    NoAnswerError,
+    TlsError,
+)
+from ansible_collections.baremetal.gpu.plugins.module_utils.kube_connection import first_line, require_client
 
-IMPORT_ERROR: Optional[str] = None
-try:
-    import kubernetes
-    import urllib3
-    from kubernetes.utils import parse_quantity
-except ImportError:
-    IMPORT_ERROR = traceback.format_exc()
+__all__ = ["require_client"]
 
-PAGE_SIZE = 500  # the API's own default for chunked lists in kubectl
+T = TypeVar("T")
+
+NODES = "/api/v1/nodes"
+PODS = "/api/v1/pods"
+PAGE_SIZE = 250
+"""Objects of one page. A node of real size is some 25 kB: a page is parsed in some 50 MB."""
 
 
 class TransientError(GpuError):
-    """An error that may pass: the API server does not answer or is overloaded."""
+    """An error that may pass: the API server does not answer or is overloaded. ``retry_after_s`` is what it asks for."""
+
+    retry_after_s: Optional[float] = None
 
 
-class ExpiredPageError(Exception):
-    """The list changed too much while it was paged; it must be read from the start."""
+class NotServedError(GpuError):
+    """The API server has no such path: it is of another release, or is none."""
 
 
-def require_client() -> None:
-    """Raise ``GpuError`` BG-CAP-105 when the Python package ``kubernetes`` is not there."""
-    if IMPORT_ERROR is not None:
-        raise GpuError(
-            "BG-CAP-105",
-            "the Python package kubernetes cannot be imported ({0})".format(IMPORT_ERROR.strip().splitlines()[-1]),
-            "the Kubernetes API is read with it",
-            "install the collection's Python requirements where this task runs",
-        )
+class ExpiredError(Exception):
+    """The API server has forgotten the version that was to be read on from; the list must be read from the start."""
 
 
-def quantity_parser() -> Quantity:
-    """The client's own parser of quantities."""
-    parse: Quantity = parse_quantity
-    return parse
+@dataclass(frozen=True)
+class Listed:
+    """Where a list stands: its version, for a watch from there, and the server's clock (UTC) when it began."""
+
+    resource_version: str
+    date: datetime
 
 
 def connect(kubeconfig: Optional[str], context: Optional[str]) -> Any:
     """An API client from a kubeconfig. Raises ``GpuError`` BG-CAP-103."""
-    try:
-        configuration = kubernetes.client.Configuration()
-        load: Any = kubernetes.config.load_kube_config
-        load(config_file=kubeconfig, context=context, client_configuration=configuration, persist_config=False)
-    except Exception as error:  # the loader raises many kinds: missing file, no context, bad YAML, bad base64
-        raise GpuError(
-            "BG-CAP-103",
-            "the kubeconfig {0} is not usable ({1})".format(kubeconfig or "(default)", _first_line(error)),
-            "the cluster cannot be asked without it",
-            "give the path of a readable kubeconfig and an existing context",
-        ) from error
-    configuration.retries = False  # the module waits and retries itself, within its deadline
-    return kubernetes.client.ApiClient(configuration)
+    return kube_connection.connect({"kubeconfig": kubeconfig, "context": context})
 
 
-def read_nodes(client: Any, timeout_s: float, page_size: int = PAGE_SIZE) -> List[NodeReading]:
-    """All nodes of the cluster. ``timeout_s`` bounds each request.
+class Cluster:
+    """A connection with the collection's own errors. Methods raise ``GpuError`` (refused, no API) or ``TransientError``."""
 
-    Raises ``GpuError`` (credentials, answers that make no sense) or ``TransientError`` (no answer, 429, 5xx).
-    """
-    for _attempt in range(3):
-        try:
-            quantity = quantity_parser()
-            return [
-                parse_node(item, quantity) for page in _pages(client, timeout_s, page_size) for item in page["items"]
-            ]
-        except ExpiredPageError:
-            continue
-    raise TransientError(
-        "BG-CAP-106",
-        "the list of nodes expired three times while it was read",
-        "nothing is known about the nodes",
-        "run again; read the API server's log if it happens again",
-    )
+    def __init__(self, client: Any, timeout_s: float) -> None:
+        self.api = KubeApi(client, timeout_s)
+        self._client = client
 
-
-def _pages(client: Any, timeout_s: float, page_size: int) -> Iterator[Dict[str, Any]]:
-    token = ""
-    while True:
-        page = _page(client, timeout_s, {"limit": page_size, "_continue": token} if token else {"limit": page_size})
-        yield page
-        token = (page.get("metadata") or {}).get("continue") or ""
-        if not token:
-            return
-
-
-def _page(client: Any, timeout_s: float, query: Dict[str, Any]) -> Dict[str, Any]:
-    api: Any = kubernetes.client.CoreV1Api(client)
-    try:
-        response = api.list_node(_preload_content=False, _request_timeout=timeout_s, **query)
-        page: Any = json.loads(response.data)
-    except kubernetes.client.exceptions.ApiException as error:
-        # The client turns failures of TLS into an answer without status.
-        if not error.status:
-            raise _tls_failed(client, error.reason) from error
-        raise _from_status(error, "_continue" in query) from error
-    except urllib3.exceptions.HTTPError as error:
-        raise _from_transport(client, error) from error
-    except ValueError as error:
-        raise _no_list("an answer that is not JSON") from error
-    if not isinstance(page, dict) or not isinstance(page.get("items"), list) or not _are_maps(page["items"]):
-        raise _no_list("an answer without items")
-    return page
-
-
-def _are_maps(items: List[Any]) -> bool:
-    return all(isinstance(item, dict) for item in items)
-
-
-def _no_list(what: str) -> GpuError:
-    return GpuError(
-        "BG-CAP-106",
-        "the server gives {0} for its list of nodes".format(what),
-        "this is not a Kubernetes API",
-        "check the server's address in the kubeconfig",
-    )
-
-
-def _from_status(error: Any, continued: bool) -> Exception:
-    status = int(error.status)
-    if status == 410 and continued:
-        return ExpiredPageError()
-    if status in (401, 403):
-        return GpuError(
-            "BG-CAP-102",
-            "the Kubernetes API refused to list nodes (HTTP {0} {1})".format(status, error.reason),
-            "capacity cannot be read",
-            "renew the credentials" if status == 401 else "the user of the kubeconfig needs list on nodes",
+    def objects(
+        self,
+        path: str,
+        take: Callable[[Dict[str, Any]], None],
+        restart: Callable[[], None],
+        query: Optional[Mapping[str, Any]] = None,
+        page_size: int = PAGE_SIZE,
+    ) -> Listed:
+        """Give every object of a list to ``take``. When the list expires while it is paged, ``restart`` is called and it begins anew."""
+        for _attempt in range(3):
+            restart()
+            try:
+                with _without_collector():
+                    return self._pages(path, take, dict(query or {}, limit=page_size))
+            except ExpiredError:
+                continue
+        raise TransientError(
+            "BG-CAP-106",
+            "the list {0} expired three times while it was read".format(path),
+            "nothing is known about what it holds",
+            "run again; read the API server's log if it happens again",
         )
-    kind: Callable[..., GpuError] = TransientError if status == 429 or status >= 500 else GpuError
-    return kind(
-        "BG-CAP-106",
-        "the Kubernetes API answered HTTP {0} {1}".format(status, error.reason),
-        "capacity cannot be read",
-        "read the API server's log, then run again",
-    )
+
+    def _pages(self, path: str, take: Callable[[Dict[str, Any]], None], query: Dict[str, Any]) -> Listed:
+        first: Optional[Listed] = None
+        while True:
+            answer = self.answer("GET", path, query=query)
+            items, metadata = answer.body.get("items"), answer.body.get("metadata")
+            metadata = metadata if isinstance(metadata, dict) else {}
+            # A list without objects is null to some servers.
+            if items is None and str(answer.body.get("kind")).endswith("List"):
+                items = []
+            if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+                raise self.no_list("an answer without items")
+            for item in items:
+                take(item)
+            if first is None:
+                first = Listed(str(metadata.get("resourceVersion") or ""), answer.date or datetime.now(timezone.utc))
+            token = metadata.get("continue")
+            if not token:
+                return first
+            query = dict(query, **{"continue": token})
+
+    def answer(self, method: str, path: str, absent: int = 0, **more: Any) -> Answer:
+        """One answer that is not an error; one with the HTTP status ``absent`` is no error. ``ExpiredError`` for 410."""
+        try:
+            answer = self.api.ask(method, path, **more)
+        except NoAnswerError as error:
+            raise self.from_transport(error) from error
+        if answer.status >= 400 and answer.status != absent:
+            raise self.from_status(answer.status, answer.body, answer.retry_after_s)
+        return answer
+
+    def events(
+        self, path: str, resource_version: str, seconds: float, selector: Optional[Mapping[str, Any]] = None
+    ) -> Iterator[Dict[str, Any]]:
+        """What changes after a version, for at most ``seconds``. Raises ``ExpiredError`` when that version is forgotten."""
+        query = {"resourceVersion": resource_version, "allowWatchBookmarks": "true", **(selector or {})}
+        try:
+            for status, event in self.api.events(path, query, seconds):
+                if status >= 400:
+                    raise self.from_status(status, event, None)
+                if event.get("type") == "ERROR":
+                    said = event.get("object")
+                    body: Dict[str, Any] = said if isinstance(said, dict) else {}
+                    code = body.get("code")
+                    raise self.from_status(code if isinstance(code, int) else 500, body, None)
+                yield event
+        except NoAnswerError as error:
+            raise self.from_transport(error) from error
+
+    def no_list(self, what: str) -> GpuError:
+        return GpuError(
+            "BG-CAP-106",
+            "the server at {0} gives {1}".format(self.api.host, what),
+            "this is not a Kubernetes API",
+            "check the server's address in the kubeconfig",
+        )
+
+    def from_status(self, status: int, body: Mapping[str, Any], retry_after_s: Optional[float]) -> Exception:
+        """What an HTTP status means for whoever asked."""
+        if status == 410:
+            return ExpiredError()
+        said = "HTTP {0}: {1}".format(status, first_line(body.get("message") or "no reason given"))
+        if status in (401, 403):
+            ended = kube_connection.expired(self._client) if status == 401 else ""
+            if ended:
+                return _certificate_ended("{0}, and the Kubernetes API refused it ({1})".format(ended, said))
+            return GpuError(
+                "BG-CAP-102",
+                "the Kubernetes API refused the request ({0})".format(said),
+                "the cluster cannot be read",
+                "renew the credentials"
+                if status == 401
+                else "the user of the kubeconfig needs list and watch on nodes, list on pods, and patch on nodes to correct them",
+            )
+        if status == 429 or status >= 500:
+            error = TransientError(
+                "BG-CAP-106",
+                "the Kubernetes API is overloaded or broken ({0})".format(said),
+                "the cluster cannot be read",
+                "read the API server's log, then run again",
+            )
+            error.retry_after_s = retry_after_s
+            return error
+        kind = NotServedError if status == 404 else GpuError
+        return kind(
+            "BG-CAP-106",
+            "the Kubernetes API answered {0}".format(said),
+            "the cluster cannot be read",
+            "check the server's address in the kubeconfig, and what it says",
+        )
+
+    def from_transport(self, error: NoAnswerError) -> GpuError:
+        """What no answer means for whoever asked. A certificate that is not accepted does not get better by waiting."""
+        said = first_line(error)
+        if isinstance(error, ForeignAnswerError):
+            return self.no_list("an answer that is not its own ({0})".format(said))
+        if isinstance(error, TlsError):
+            if "expired" in said:
+                return _certificate_ended("TLS with {0} failed ({1})".format(self.api.host, said))
+            return GpuError(
+                "BG-CAP-102",
+                "TLS with {0} failed ({1})".format(self.api.host, said),
+                "the server or this client is not who the other expects",
+                "compare the kubeconfig's certificates with the cluster's and their dates with the clock",
+            )
+        return TransientError(
+            "BG-CAP-101",
+            "the Kubernetes API at {0} does not answer ({1})".format(self.api.host, said),
+            "the cluster cannot be read",
+            "check the server's address in the kubeconfig and that the API server runs",
+        )
 
 
-def _from_transport(client: Any, error: Exception) -> GpuError:
-    if isinstance(error, urllib3.exceptions.SSLError):
-        return _tls_failed(client, error)
-    return TransientError(
-        "BG-CAP-101",
-        "the Kubernetes API at {0} does not answer ({1})".format(client.configuration.host, _first_line(error)),
-        "capacity cannot be read",
-        "check the server's address in the kubeconfig and that the API server runs",
-    )
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Parsed JSON has no cycles, and looking for some in each page takes a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
-def _tls_failed(client: Any, reason: Any) -> GpuError:
-    """A certificate that is not accepted does not get better by waiting."""
+def _certificate_ended(what: str) -> GpuError:
     return GpuError(
-        "BG-CAP-102",
-        "TLS with {0} failed ({1})".format(client.configuration.host, _first_line(reason)),
-        "the server or this client is not who the other expects",
-        "compare the kubeconfig's certificates with the cluster's and their dates with the clock",
+        "BG-CAP-108",
+        what,
+        "nobody accepts a certificate after its end",
+        "renew the certificate (or set the clock that is wrong) and take the new kubeconfig",
     )
 
 
-def _first_line(said: Any) -> str:
-    lines = str(said).strip().splitlines()
-    return (lines[0] if lines else type(said).__name__)[:300]
+def list_nodes(client: Any, timeout_s: float, reduce: Callable[[Dict[str, Any]], T]) -> List[T]:
+    """All nodes of the cluster, each reduced at once. ``timeout_s`` bounds each request. Raises as ``Cluster`` does."""
+    found: List[T] = []
+    Cluster(client, timeout_s).objects(NODES, lambda item: found.append(reduce(item)), found.clear)
+    return found
+
+
+def get_node(client: Any, name: str, timeout_s: float) -> Optional[Dict[str, Any]]:
+    """One node as the API has it, or None when there is none. Raises as ``Cluster`` does."""
+    answer = Cluster(client, timeout_s).answer("GET", "{0}/{1}".format(NODES, name), absent=404)
+    return None if answer.status == 404 else answer.body
+
+
+def patch_node(client: Any, name: str, patch: Dict[str, Any], timeout_s: float) -> bool:
+    """Apply a merge patch to a node. False when the node changed since the patch's ``resourceVersion`` was read."""
+    answer = Cluster(client, timeout_s).answer(
+        "PATCH",
+        "{0}/{1}".format(NODES, name),
+        absent=409,
+        body=patch,
+        content_type="application/merge-patch+json",
+    )
+    return answer.status != 409
+
+
+def server_version(client: Any, timeout_s: float) -> str:
+    """The API server's release, for example ``vX.Y.Z+k3s1``. Raises as ``Cluster`` does."""
+    cluster = Cluster(client, timeout_s)
+    version = cluster.answer("GET", "/version/").body.get("gitVersion")
+    if not isinstance(version, str):
+        raise cluster.no_list("no version")
+    return version
+
+
+def authority_sha256(client: Any) -> str:
+    """SHA-256 of the one CA certificate that the kubeconfig trusts, over its PEM text; empty when there are none or several."""
+    path = client.configuration.ssl_ca_cert
+    try:
+        with open(path or "", "rb") as file:
+            content = file.read()
+    except OSError:
+        return ""
+    return hashlib.sha256(content).hexdigest() if content.count(b"BEGIN CERTIFICATE") == 1 else ""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Images from archives into containerd, when they are absent or different."""
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ attributes:
 extends_documentation_fragment:
   - baremetal.gpu.attributes
 author:
-  - baremetal.gpu contributors
+  - baremetal.gpu contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What GPUs a host has and how they are set up."""
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ module: gpu_info
 short_description: Read what GPUs a host has and hold them against a hardware profile
 version_added: "0.1.0"
 description:
-  - Reads the driver's answer (C(nvidia-smi -q -x)), the PCI bus, DMI, the DGX release, CDI specifications, the container
-    toolkit, MPS control daemons and driver versions, and returns them as one structure.
+  - Reads the driver's answer, the PCI bus, DMI, the DGX release, CDI specifications, the container toolkit, MPS control
+    daemons, driver versions, NVLinks, RDMA adapters, services, and the kernel log, and returns them as one structure.
+  - The driver is asked through NVML where C(nvidia-ml-py) is installed, else by C(nvidia-smi -q -x), else by its CSV.
+  - M(baremetal.gpu.gpu_health) judges whether what was read is healthy. This module only compares with a profile.
   - Never fails because a tool, file or device is absent, and never hangs. Every external call is bounded by O(timeout_s).
   - A value that cannot be read is V(null) and has an entry in RV(readings.missing). It is never 0 and never empty. A GB10
     has no framebuffer, so its memory is V(null) with kind V(not_supported).
@@ -37,22 +40,16 @@ options:
     description: How long each called program may take, in seconds.
     type: float
     default: 30
-attributes:
-  platform:
-    description: Target systems.
-    platforms: posix
-    support: full
-  facts:
-    description: Sets facts.
-    support: none
 extends_documentation_fragment:
   - baremetal.gpu.attributes
+  - baremetal.gpu.attributes.on_host
   - baremetal.gpu.attributes.read_only
 seealso:
+  - module: baremetal.gpu.gpu_health
   - module: baremetal.gpu.gpu_capacity
   - module: baremetal.gpu.verdict
 author:
-  - baremetal.gpu contributors
+  - baremetal.gpu contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -92,9 +89,27 @@ readings:
       elements: str
       sample: [nvml, nvidia-smi, pci]
     nvidia_smi:
-      description: How C(nvidia-smi -q -x) answered.
+      description: How the driver answered. RV(readings.nvidia_smi.source) says which of its answers was read.
       type: dict
-      sample: {answered: true, path: /usr/bin/nvidia-smi, return_code: 0, elapsed_s: 0.21, message: null}
+      contains:
+        answered:
+          description: Whether there is an answer that can be read.
+          type: bool
+        source:
+          description: C(NVML), C(nvidia-smi -q -x) or C(nvidia-smi --query-gpu).
+          type: str
+        path:
+          description: Where C(nvidia-smi) is. V(null) when NVML answered.
+          type: str
+        return_code:
+          description: Its exit status.
+          type: int
+        elapsed_s:
+          description: How long it took, in seconds.
+          type: float
+        message:
+          description: Why there is no answer.
+          type: str
     driver:
       description: Versions of the driver. C(version) is what the driver itself answers, C(kernel_version) and
         C(library_version) are read from the kernel and from the library's file name.
@@ -166,6 +181,71 @@ readings:
         ecc_mode:
           description: ECC mode.
           type: str
+        ecc_mode_pending:
+          description: The ECC mode after the next reset.
+          type: str
+        inforom_version:
+          description: Version of the InfoROM's image.
+          type: str
+        utilization_percent:
+          description: Share of the last sample in which the GPU worked.
+          type: int
+        performance_state:
+          description: Performance state, C(P0) is the highest.
+          type: str
+        recovery_action:
+          description: What the driver advises, C(None) when nothing. V(null) before driver 565.
+          type: str
+        reset_required:
+          description: Whether the driver asks for a reset. V(null) from driver 580 on, which has RV(readings.gpus[].recovery_action).
+          type: bool
+        pcie:
+          description: The PCI Express link and its replays since the last reset.
+          type: dict
+          sample: {generation_current: 5, generation_max: 5, width_current: 16, width_max: 16, replays: 9}
+        ecc:
+          description:
+            - Errors of memory since the last reset (C(volatile)) and over the board's life (C(aggregate)), and what waits for repair.
+            - Drivers count uncorrectable errors of SRAM together or by parity and SEC-DED. What they do not count is V(null).
+          type: dict
+          sample: {volatile: {dram_uncorrectable: 0}, aggregate: {dram_uncorrectable: 0}, sram_threshold_exceeded: false}
+        remapped_rows:
+          description: Rows of memory that were replaced, and how many banks still have spare rows.
+          type: dict
+          sample: {correctable: 0, uncorrectable: 0, pending: false, failure: false, histogram: {max: 2560, none: 0}}
+        retired_pages:
+          description: Pages of memory that were retired, on GPUs before Ampere.
+          type: dict
+          sample: {single_bit: null, double_bit: null, pending: null}
+        clocks:
+          description: Clocks in MHz.
+          type: dict
+          sample: {graphics_mhz: 345, sm_mhz: 345, memory_mhz: 2619, sm_max_mhz: 1980}
+        clock_events:
+          description: Why clocks are lower than they could be, under the names of driver 535 and later.
+          type: dict
+          sample: {idle: true, hw_slowdown: false, hw_thermal_slowdown: false, sw_power_cap: false}
+        clock_events_us:
+          description: For how long in all, in microseconds. V(null) before driver 570.
+          type: dict
+          sample: {hw_thermal_slowdown: 0}
+        temperature:
+          description: Temperatures in degrees Celsius. C(margin_c) is what is left to the limit.
+          type: dict
+          sample: {gpu_c: 41, margin_c: 46, memory_c: 48}
+        power:
+          description: Power in watts.
+          type: dict
+          sample: {draw_w: 69.62, limit_w: 700.0, default_limit_w: 700.0, max_limit_w: 700.0}
+        fabric:
+          description: The GPU's membership in an NVLink fabric.
+          type: dict
+          sample: {state: Completed, status: Success, health_summary: null}
+        mig_devices:
+          description: MIG devices. Their profiles and UUIDs come from C(nvidia-smi -L).
+          type: list
+          elements: dict
+          sample: [{index: 0, gpu_instance: 7, compute_instance: 0, profile: 1g.10gb, uuid: MIG-1, memory_total_bytes: 10468982784}]
         processes:
           description: Processes on the GPU, each once.
           type: list
@@ -198,6 +278,67 @@ readings:
       type: list
       elements: dict
       sample: [{pipe_directory: /run/nvidia/mps/nvidia.com/gpu/pipe, responding: true}]
+    nvlinks:
+      description: NVLinks by GPU, speeds in GB/s (V(null) for an inactive link) and error counters since the last reset. Empty
+        when the driver lists none.
+      type: list
+      elements: dict
+      sample: [{gpu: 0, uuid: GPU-1, speeds_gb_per_s: {"0": 26.562}, errors: {"0": {replay: 0}}, all_inactive: false, refused: null}]
+    topology:
+      description: How each pair of GPUs is connected, from C(nvidia-smi topo -m). Empty for a single GPU.
+      type: dict
+      sample: {GPU0-GPU1: NV18}
+    rdma_adapters:
+      description: RDMA adapters from C(/sys/class/infiniband), with ports, counters, GIDs, network interfaces and PCI links. Rates
+        are in Gb/s.
+      type: list
+      elements: dict
+      sample: [{name: mlx5_0, ports: [{number: 1, state: ACTIVE, rate_gb_per_s: 400.0}]}]
+    host:
+      description: How the host runs.
+      type: dict
+      contains:
+        boot_id:
+          description: The kernel's name of this boot.
+          type: str
+        uptime_s:
+          description: Seconds since boot.
+          type: float
+        memory_errors:
+          description: Errors that the memory controllers counted since boot (EDAC).
+          type: dict
+          sample: {corrected: 0, uncorrected: 0}
+        governors:
+          description: How many processors have which frequency governor.
+          type: dict
+          sample: {performance: 224}
+        modules:
+          description: Which of the modules for GPUs and RDMA are loaded.
+          type: list
+          elements: str
+          sample: [nvidia, nvidia_uvm, nvidia_peermem, mlx5_core, mlx5_ib]
+        open_kernel_module:
+          description: Whether the driver's kernel module is the open one.
+          type: bool
+        persistence_daemon:
+          description: The unit C(nvidia-persistenced).
+          type: dict
+          sample: {installed: true, active: true, state: active (running), restarts: 0, active_since_s: 12.5}
+        fabric_manager:
+          description: The fabric manager's unit and version, and lines of its log that tell errors.
+          type: dict
+          sample: {service: {installed: true, active: true}, version: 580.95.05, log_errors: []}
+    kernel_log:
+      description:
+        - What the kernel log says about GPUs, NVSwitches, network adapters and memory since boot, bursts joined.
+        - C(complete) is V(false) when the beginning was overwritten. V(null) when no log can be read.
+      type: dict
+      sample:
+        source: /dev/kmsg
+        complete: true
+        lines: 1200
+        since_s: null
+        events: [{kind: xid, device: "0000:9b:00.0", number: 79, count: 1, first_s: 12.5, last_s: 12.5, message: "NVRM: Xid", details: {}}]
     missing:
       description:
         - Why values are missing, by the path of the value.

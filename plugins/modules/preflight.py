@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of the same name; it never runs on a host."""
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ version_added: "0.1.0"
 description:
   - Looks at the whole inventory on the controller, without any connection, and tells everything that is wrong with it at
     once, each thing with a stable code, the reason and the remedy.
-  - "Looks at: required and misspelt variables, hardware profiles, GPU sharing and MIG, secret files and kubeconfigs on
-    the controller, the number of control plane hosts, node names, node addresses against pod and service networks, checksums of artefacts, and version skew."
+  - "Looks at: groups, the site's readiness checklist, missing, misspelt and unusable variables, secrets in plain text, secret files and
+    kubeconfigs on the controller, hardware profiles, GPU sharing and MIG, versions, names and addresses of nodes, networks, artefacts, and settings
+    of k3s agents. C(docs/preflight.md) lists what is refused, and the variables by which a site describes itself."
   - Which roles a host gets is read from the playbook of O(system), so that nothing has to be said twice.
   - Values behind C(k3s_server_cluster_cidr), C(k3s_server_service_cidr) and C(k3s_server_version) are facts of the site
     about a k3s server that exists before the run. Without them the server's own default networks are assumed, and
@@ -28,15 +30,18 @@ options:
       - Without it all hosts of the playbook of O(system), within the limit of the run.
     type: list
     elements: str
-attributes:
-  action:
-    description: Runs on the controller.
-    support: full
+  optional:
+    description:
+      - Whether an inventory that has hosts of another system, and none of O(system), is not judged.
+      - Otherwise the groups that O(system) needs must have hosts.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - baremetal.gpu.attributes
+  - baremetal.gpu.attributes.controller_only
   - baremetal.gpu.attributes.read_only
 author:
-  - baremetal.gpu contributors
+  - baremetal.gpu contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -72,7 +77,11 @@ from ansible.module_utils.basic import AnsibleModule
 def main() -> None:
     """Only the action plugin does anything."""
     module = AnsibleModule(
-        argument_spec={"system": {"type": "str"}, "hosts": {"type": "list", "elements": "str"}},
+        argument_spec={
+            "system": {"type": "str"},
+            "hosts": {"type": "list", "elements": "str"},
+            "optional": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     module.fail_json(msg="baremetal.gpu.preflight runs as an action on the controller, not as a module")

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of the same name; it never runs on a host."""
 
 from __future__ import annotations
@@ -42,15 +43,18 @@ options:
     description: Codes of the findings that must be ok. Without it (or with V(all)) every finding is required.
     type: list
     elements: str
-attributes:
-  action:
-    description: Runs on the controller.
-    support: full
+  preconditions:
+    description:
+      - Whether the findings are about what must hold before the run. Then they fail the host in check mode as well, because nothing in the run would
+        repair them, and a host that passes is not counted as proven.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - baremetal.gpu.attributes
+  - baremetal.gpu.attributes.controller_only
   - baremetal.gpu.attributes.read_only
 author:
-  - baremetal.gpu contributors
+  - baremetal.gpu contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -68,7 +72,7 @@ EXAMPLES = r"""
 RETURN = r"""
 passed:
   description: Whether no required finding was refused.
-  returned: success or failure
+  returned: without O(preconditions)
   type: bool
 refused:
   description: Codes of the refused findings; in check mode they fail nothing.
@@ -112,6 +116,7 @@ def main() -> None:
             },
             "lab": {"type": "bool", "default": False},
             "required": {"type": "list", "elements": "str"},
+            "preconditions": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

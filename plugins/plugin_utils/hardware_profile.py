@@ -12,6 +12,29 @@ DIRECTORY = "data/hardware"
 
 
 @dataclass(frozen=True)
+class RdmaPorts:
+    """The ports of the compute network. Rates are gigabits per second, the MTU is bytes, the width PCI lanes of a function."""
+
+    required: bool
+    ports: int
+    rate_gb_per_s: float
+    link_layers: tuple[str, ...]
+    mtu: int
+    pcie_width: int
+
+
+@dataclass(frozen=True)
+class HostHealth:
+    """What ``gpu_health`` expects of a host beside its GPUs. ``governor`` is empty where the profile asks for none."""
+
+    fabric_manager: bool
+    gpudirect: bool
+    memory_errors: bool
+    governor: str
+    rdma: RdmaPorts
+
+
+@dataclass(frozen=True)
 class HardwareProfile:
     """What a host must show. ``memory_total_mib`` is ``None`` when the model reports no memory (GB10);
     ``mig_mode`` is ``None`` when the model has no MIG."""
@@ -26,6 +49,12 @@ class HardwareProfile:
     memory_total_mib: int | None
     mig_mode: str | None
     driver_branches: tuple[str, ...]
+    architecture_of_host: str = ""
+    """``amd64`` or ``arm64``; empty where the profile says nothing."""
+    memory_gib: tuple[float, float] | None = None
+    """Least and most memory of the host that Linux reports (MemTotal), in GiB; ``None`` where the profile says nothing."""
+    health: HostHealth | None = None
+    """``None`` where the profile says nothing about it."""
 
 
 def load_profile(name: str) -> HardwareProfile:
@@ -55,7 +84,7 @@ def parse_profile(data: Mapping[str, Any]) -> HardwareProfile:
     """A profile from its file's data. Raises ``KeyError``, ``TypeError`` or ``ValueError`` on a broken one."""
     if data["schema"] != 1:
         raise ValueError(f"schema {data['schema']!r} is not 1")
-    gpu = data["gpu"]
+    gpu, host = data["gpu"], data.get("host", {})
     memory, mig = gpu["memory"], gpu["mig"]
     return HardwareProfile(
         name=str(data["name"]),
@@ -68,6 +97,27 @@ def parse_profile(data: Mapping[str, Any]) -> HardwareProfile:
         memory_total_mib=int(memory["total_mib"]) if memory["reported"] else None,
         mig_mode=str(mig["mode"]) if mig["capable"] else None,
         driver_branches=_texts(data["driver"]["branches"]),
+        architecture_of_host=str(host.get("architecture", "")),
+        memory_gib=_bounds(host["memory_gib"]) if "memory_gib" in host else None,
+        health=_health(data["health"]) if "health" in data else None,
+    )
+
+
+def _health(data: Mapping[str, Any]) -> HostHealth:
+    rdma = data["rdma"]
+    return HostHealth(
+        fabric_manager=bool(data["fabric_manager"]),
+        gpudirect=bool(data["gpudirect"]),
+        memory_errors=bool(data["memory_errors"]),
+        governor=str(data.get("governor", "")),
+        rdma=RdmaPorts(
+            required=bool(rdma["required"]),
+            ports=int(rdma["ports"]),
+            rate_gb_per_s=float(rdma["rate_gb_per_s"]),
+            link_layers=_texts(rdma["link_layers"]),
+            mtu=int(rdma["mtu"]),
+            pcie_width=int(rdma["pcie_width"]),
+        ),
     )
 
 
@@ -75,3 +125,7 @@ def _texts(items: Any) -> tuple[str, ...]:
     if not isinstance(items, list):
         raise TypeError(f"{items!r} is not a list")
     return tuple(str(item) for item in items)
+
+
+def _bounds(data: Mapping[str, Any]) -> tuple[float, float]:
+    return float(data["minimum"]), float(data["maximum"])

@@ -10,13 +10,21 @@ playbook that only prepares; ``proven`` is true only where the verdict action ju
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.findings import FAIL, OK, RESULT_KEY, UNKNOWN
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.report_outcome import (
+    WAIVED,
+    counted,
+    outcome,
+    worst_outcome,
+)
 
 SCHEMA = 1
+UNREACHABLE = "BG-HOST-020"
+UNREACHABLE_REMEDY = "start it, or repair its address, key or network; then run again with --limit to what is missing"
 JUDGED_BY = "unused_waivers"
 """The result key by which a result of the verdict action is recognised, beside ``passed``."""
 
@@ -42,6 +50,8 @@ class HostRecord:
     refused: tuple[str, ...] = ()
     shown: bool = False
     """Whether a finding that the verdict action judged was ok."""
+    judged: set[tuple[str, str]] = field(default_factory=set)
+    """Code and subject of what the verdict action judged for this host."""
 
     def all_findings(self) -> list[dict[str, Any]]:
         """Every finding that was not replaced by a later look at the same thing."""
@@ -60,10 +70,27 @@ class Record:
         if changed and task not in record.changed_tasks:
             record.changed_tasks.append(task)
         _replace(record.findings, _findings_of(result))
+        if JUDGED_BY in result:
+            record.judged.update((finding["code"], finding["subject"]) for finding in _findings_of(result))
         if isinstance(result.get("passed"), bool) and JUDGED_BY in result:
             record.passed = result["passed"]
             record.refused = tuple(str(code) for code in result.get("refused") or ())
             record.shown = any(finding["status"] == OK for finding in _findings_of(result))
+
+    def unreachable(self, host: str, silent: str, message: str) -> None:
+        """Take a host that does not answer: nothing about it is known, and that is a finding of its own.
+
+        ``silent`` is the host that was asked: another one where a task of ``host`` is delegated.
+        """
+        finding = {
+            "code": UNREACHABLE,
+            "subject": silent,
+            "status": UNKNOWN,
+            "reason": unreachable_reason(host, silent, message),
+            "evidence": {"what": "connection to the host", "where": "controller"},
+            "remedy": UNREACHABLE_REMEDY,
+        }
+        _replace(self._hosts.setdefault(host, HostRecord()).findings, iter([_complete(finding)]))
 
     def document(
         self,
@@ -75,14 +102,18 @@ class Record:
         check_mode: bool,
         lab: Mapping[str, bool],
         counts: Mapping[str, Counts],
+        clusters: Mapping[str, Sequence[str]] | None = None,
     ) -> dict[str, Any]:
         """The verdict as ``data/schemas/verdict.schema.json`` describes it.
 
-        ``counts`` names every host that took part; ``lab`` says for each whether the inventory calls it a lab host.
+        ``counts`` names every host that took part; ``lab`` says for each whether the inventory calls it a lab host. ``clusters`` names
+        every host of the inventory that belongs to each cluster, whether or not it took part.
         """
+        records = {name: self._hosts.get(name, HostRecord()) for name in sorted(counts)}
+        judged_keys = {key for record in records.values() for key in record.judged}
         hosts = {
-            name: _host(self._hosts.get(name, HostRecord()), counts[name], lab.get(name, False), check_mode)
-            for name in sorted(counts)
+            name: _host(record, judged_keys, counts[name], lab.get(name, False), check_mode)
+            for name, record in records.items()
         }
         findings = [finding for host in hosts.values() for finding in host["findings"]]
         judged = [name for name in hosts if name in self._hosts and self._hosts[name].passed is not None]
@@ -100,8 +131,20 @@ class Record:
             "status": status,
             "proven": status == "ok" and bool(judged) and all(hosts[name]["proven"] for name in judged),
             "hosts": hosts,
+            "clusters": _clusters(hosts, clusters or {}),
+            "requirements": _requirements(hosts, clusters or {}),
             "waivers": _waivers(findings),
         }
+
+
+def unreachable_reason(host: str, silent: str, message: str) -> str:
+    """Who does not answer, in the connection's own words."""
+    told = " ".join(message.split()) or "no message"
+    return (
+        f"the host does not answer: {told}"
+        if silent == host
+        else f"{silent}, which {host} needs, does not answer: {told}"
+    )
 
 
 def table(document: Mapping[str, Any]) -> list[str]:
@@ -117,6 +160,7 @@ def table(document: Mapping[str, Any]) -> list[str]:
     ]
     for host in document["hosts"].values():
         lines += [_line(finding) for finding in host["findings"] if finding["status"] != "ok"]
+    lines += [_cluster_line(name, cluster) for name, cluster in document["clusters"].items()]
     lines += [f"waived: {waiver['code']}: {waiver['reason']}" for waiver in document["waivers"]]
     possible = (
         ("check mode: nothing was applied; findings are about the present state", document["check_mode"]),
@@ -168,14 +212,18 @@ def _replace(known: dict[tuple[str, str], list[dict[str, Any]]], found: Iterator
         known[key] = group
 
 
-def _host(record: HostRecord, counts: Counts, lab: bool, check_mode: bool) -> dict[str, Any]:
-    findings = record.all_findings()
+def _host(
+    record: HostRecord, judged: Set[tuple[str, str]], counts: Counts, lab: bool, check_mode: bool
+) -> dict[str, Any]:
+    """One host's part. ``judged`` is what any host's verdict judged, by code and subject."""
+    findings = _own(record, judged)
     broken = counts.failed > 0 or counts.unreachable > 0
     refused = _refused(record, findings, lab)
     # In check mode nothing was applied, so findings tell the state before the run: they can neither fail nor prove it.
     failed = broken or (not check_mode and (bool(refused) or record.passed is False))
     return {
         "status": "fail" if failed else "ok",
+        "lab": lab,
         "proven": bool(record.passed) and record.shown and not failed and not check_mode,
         "refused": refused,
         "ok": counts.ok,
@@ -188,9 +236,71 @@ def _host(record: HostRecord, counts: Counts, lab: bool, check_mode: bool) -> di
     }
 
 
+def _own(record: HostRecord, judged: Set[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Findings about this host. One read of the cluster is a result of the host that asked; what other hosts' verdicts took from it is theirs."""
+    found = record.all_findings()
+    if record.passed is None:
+        return found
+    keyed = [((finding["code"], finding["subject"]), finding) for finding in found]
+    return [finding for key, finding in keyed if key in record.judged or key not in judged]
+
+
+def _clusters(hosts: Mapping[str, Mapping[str, Any]], clusters: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The verdict per cluster of which a host took part. It is proven only when each of its hosts is, also those left out of the run."""
+    found = {}
+    for name, members in sorted(clusters.items()):
+        present = [member for member in sorted(members) if member in hosts]
+        if not present:
+            continue
+        absent = sorted(set(members) - set(present))
+        good = all(hosts[member]["status"] == "ok" for member in present)
+        found[name] = {
+            "status": "ok" if good else "fail",
+            "proven": not absent and all(hosts[member]["proven"] for member in present),
+            "hosts": present,
+            "absent": absent,
+        }
+    return found
+
+
+def _requirements(hosts: Mapping[str, Mapping[str, Any]], clusters: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """What the findings of this run say about each requirement that they name.
+
+    A host on which the run stopped may lack the finding that would have spoken about a requirement. So where its neighbours in the
+    cluster have one, the requirement is unknown at best, and the host is named.
+    """
+    cluster_of = {member: name for name, members in clusters.items() for member in members}
+    about: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for host, told in hosts.items():
+        for finding in told["findings"]:
+            for requirement in finding["requirements"]:
+                about.setdefault(requirement, []).append((host, finding))
+    stopped = [host for host, told in hosts.items() if told["failed"] or told["unreachable"]]
+    found = {}
+    for requirement, told_by in sorted(about.items()):
+        seen = sorted({host for host, _finding in told_by})
+        places = {cluster_of.get(host) for host in seen}
+        unseen = [host for host in stopped if host not in seen and cluster_of.get(host) in places]
+        outcomes = [outcome(finding, hosts[host]["lab"]) for host, finding in told_by]
+        worst = worst_outcome(outcomes + [UNKNOWN] * bool(unseen))
+        found[requirement] = {
+            "status": UNKNOWN if worst == WAIVED else worst,
+            "waived": worst == WAIVED,
+            "simulated": any(finding["simulated"] for _host, finding in told_by),
+            "findings": counted(outcomes),
+            "codes": sorted({finding["code"] for _host, finding in told_by}),
+            "hosts": seen,
+            "unseen": unseen,
+        }
+    return found
+
+
 def _refused(record: HostRecord, findings: list[dict[str, Any]], lab: bool) -> list[str]:
     """Codes of the findings that fail a host."""
-    found = {finding["code"] for finding in findings if finding["simulated"] and not lab}
+    # What was judged before a host stopped answering says nothing about it any more.
+    found = {
+        finding["code"] for finding in findings if (finding["simulated"] and not lab) or finding["code"] == UNREACHABLE
+    }
     if record.passed is not None:
         return sorted(found | set(record.refused))
     return sorted(found | {finding["code"] for finding in findings if _is_bad(finding)})
@@ -213,6 +323,12 @@ def _summary(findings: list[dict[str, Any]]) -> str:
     text = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
     simulated = sum(finding["simulated"] for finding in findings)
     return f"{text} ({simulated} simulated)" if simulated else text
+
+
+def _cluster_line(name: str, cluster: Mapping[str, Any]) -> str:
+    text = f"cluster {name}: {cluster['status']}, {'proven' if cluster['proven'] else 'not proven'}"
+    count = len(cluster["absent"])
+    return f"{text}; {count} of its hosts took no part" if count else text
 
 
 def _line(finding: Mapping[str, Any]) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from typing import Iterator, Sequence
 
-from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import Inventory, Refusal
+from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import Host, Inventory, Refusal
 
-ROLE = "kubeadm_control_plane"
+ROLES = ("kubeadm_control_plane", "k3s_server")
 
 
 def check(inventory: Inventory) -> Iterator[Refusal]:
     """Refuse several control plane hosts: each would initialise a cluster of its own and write the same kubeconfig."""
-    hosts = [host for host in inventory.hosts if ROLE in host.roles]
+    for role in ROLES:
+        yield from _several([host for host in inventory.hosts if role in host.roles])
+
+
+def _several(hosts: Sequence[Host]) -> Iterator[Refusal]:
     if len(hosts) < 2:
         return
     what = "{0} would each become a control plane, and this release makes one control plane host".format(

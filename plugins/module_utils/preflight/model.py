@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+
+from ansible_collections.baremetal.gpu.plugins.module_utils.compat.answer import Judge
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One thing that is wrong: its code in the registry, the host, and what is the case. ``hint`` is a remedy for this case."""
+    """One thing that is wrong: its code in the registry, the host, and what is the case.
+
+    ``hint`` is a remedy for this case, ``variable`` the variable that it is about, where there is one.
+    """
 
     code: str
     subject: str
     what: str
     hint: str = ""
+    variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,11 +34,73 @@ class FileFacts:
 
 
 @dataclass(frozen=True)
+class Kubeconfig:
+    """What a kubeconfig on the controller says about its current context.
+
+    ``fault`` says why it is none. ``expires`` is when its client certificate ends; None where it has no certificate.
+    """
+
+    fault: str = ""
+    server: str = ""
+    skips_tls_verification: bool = False
+    expires: Optional[datetime] = None
+
+
+@dataclass(frozen=True)
 class Profile:
-    """The part of a hardware profile that the checks need."""
+    """The part of a hardware profile that the checks need. ``architecture`` is empty where the profile says none."""
 
     name: str
     mig_capable: bool
+    architecture: str = ""
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, both included."""
+
+    minimum: int
+    maximum: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class System:
+    """What groups the inventory of a system needs (``data/systems.yml``).
+
+    ``required`` maps a group to what it is for; ``inside`` maps a group to the group that must contain its hosts;
+    ``exclusive`` are groups of which a host may be in one only.
+    """
+
+    name: str
+    required: Mapping[str, str] = field(default_factory=dict)
+    inside: Mapping[str, str] = field(default_factory=dict)
+    exclusive: Tuple[Tuple[str, ...], ...] = ()
+    readiness: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything that the checks know from data files.
+
+    ``options`` holds, per role, the options of its argument specs; ``codes`` the kind of each registered code;
+    ``readiness`` the items of a site's readiness checklist; ``kubelet_arguments`` the arguments that may not be given, with
+    the reason; ``labels_by_api`` a pattern of the labels that the agent's role sets through the API, if it sets any so;
+    ``compatibility`` answers which versions may meet, where that is known.
+    """
+
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    codes: Mapping[str, str] = field(default_factory=dict)
+    readiness: Mapping[str, str] = field(default_factory=dict)
+    agent_keys: FrozenSet[str] = frozenset()
+    agent_keys_of_role: Mapping[str, str] = field(default_factory=dict)
+    kubelet_arguments: Mapping[str, str] = field(default_factory=dict)
+    kubelet_labels: FrozenSet[str] = frozenset()
+    kubelet_label_namespaces: FrozenSet[str] = frozenset()
+    labels_by_api: str = ""
+    compatibility: Optional[Judge] = None
 
 
 @dataclass(frozen=True)
@@ -39,8 +108,9 @@ class Host:
     """One inventory host.
 
     ``variables`` are the evaluated ones that checks look at, with the defaults of the host's ``roles``. ``broken`` says
-    why a variable could not be evaluated. ``names`` are all names that the inventory sets. ``judged`` is False for hosts
-    that this run is not about.
+    why a variable could not be evaluated. ``names`` are all names that the inventory sets. ``exposed`` says which
+    variables hold a secret in plain text, and why they are taken for one. ``judged`` is False for hosts that this run
+    is not about.
     """
 
     name: str
@@ -48,6 +118,7 @@ class Host:
     roles: FrozenSet[str] = frozenset()
     broken: Mapping[str, str] = field(default_factory=dict)
     names: FrozenSet[str] = frozenset()
+    exposed: Mapping[str, str] = field(default_factory=dict)
     judged: bool = True
 
     def text(self, name: str) -> str:
@@ -55,30 +126,50 @@ class Host:
         value = self.variables.get(name)
         return "" if value is None else str(value).strip()
 
+    def items(self, name: str) -> Sequence[Any]:
+        """A list variable; empty when it is not set or no list."""
+        value = self.variables.get(name)
+        return value if isinstance(value, (list, tuple)) else ()
+
 
 @dataclass(frozen=True)
 class Inventory:
     """Everything that one preflight sees.
 
-    ``options`` holds, per role, the options of its argument specs. ``read`` gives the facts of a file on the controller.
+    ``groups`` are the hosts of each group. ``read`` and ``kubeconfig`` give the facts of a file on the controller.
+    ``now`` is what certificates are held against.
     """
 
     hosts: Tuple[Host, ...]
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
-    options: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    rules: Rules = field(default_factory=Rules)
+    system: Optional[System] = None
+    groups: Mapping[str, FrozenSet[str]] = field(default_factory=dict)
     read: Callable[[str], FileFacts] = lambda _path: FileFacts(exists=False)
+    kubeconfig: Callable[[str], Kubeconfig] = lambda _path: Kubeconfig(fault="does not exist on the controller")
+    now: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     def judged(self) -> Iterator[Host]:
         """Hosts that this run is about; the others only matter in comparisons between hosts."""
         return (host for host in self.hosts if host.judged)
 
 
-# Facts of the site that no role sets: the k3s server exists before the run.
+# Facts of the site that no role sets, and what they are for; docs/preflight.md describes them.
 SITE_VARIABLES = frozenset(
     {
+        # The k3s server exists before the run.
         "k3s_server_cluster_cidr",
+        "k3s_server_cluster_dns",
+        "k3s_server_node_cidr_mask_size",
         "k3s_server_service_cidr",
         "k3s_server_version",
+        # What a host has, or is to get, that no role installs; and rows of the compatibility table that do not hold here.
+        "site_gpu_stack",
+        "site_gpu_stack_accepted",
+        # Networks that nodes' own addresses come from.
+        "site_node_networks",
+        # A mirror that may be read without TLS: what it serves is held against checksums.
+        "site_mirror_url",
+        "site_readiness",
     }
 )
 
@@ -107,6 +198,9 @@ class _NodeRole:
 # The cluster of a k3s agent is its server's address, of a kubeadm node its first control plane host.
 NODE_ROLES: Dict[str, _NodeRole] = {
     "k3s_agent": _NodeRole("k3s_agent_node_name", "k3s_agent_node_ip", lambda host: host.text("k3s_agent_server")),
+    "k3s_server": _NodeRole(
+        "k3s_server_node_name", "k3s_server_node_ip", lambda host: host.text("k3s_server_api_address")
+    ),
     "kubeadm_control_plane": _NodeRole(
         "kubeadm_control_plane_node_name", "kubeadm_control_plane_address", lambda host: host.name
     ),

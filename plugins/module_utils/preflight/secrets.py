@@ -1,4 +1,4 @@
-"""Files on the controller that hold secrets, and kubeconfigs. Their content never appears in a refusal."""
+"""Files on the controller that hold secrets. Their content never appears in a refusal."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Iterator
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import FileFacts, Host, Inventory, Refusal
 
 TOKEN_FILE = "k3s_agent_token_file"
-READ_BY_AGENTS = "k3s_agent_kubeconfig"
-"""The k3s server exists before the run, so its kubeconfig must; the one of a kubeadm cluster is written by the run."""
 
 # What k3s takes with a CA's hash: K10<SHA-256 of the CA>::<user>:<secret>, or a bootstrap token (`k3s token create`) as
 # its last part. k3s compares the hash as text, in lower case. The short form would trust any server that answers.
@@ -18,49 +16,36 @@ OTHERS = 0o077
 
 
 def check(inventory: Inventory) -> Iterator[Refusal]:
-    """Refuse missing or exposed secret files, tokens in their short form, and kubeconfigs that are none."""
+    """Refuse token files that are missing or exposed, and tokens in their short form."""
     for host in inventory.judged():
-        if "k3s_agent" in host.roles:
-            yield from _token(host, inventory)
-            yield from _kubeconfig(host, inventory)
+        path = host.text(TOKEN_FILE)
+        if "k3s_agent" in host.roles and path:
+            yield from _token(host, path, inventory.read(path))
 
 
-def _token(host: Host, inventory: Inventory) -> Iterator[Refusal]:
-    path = host.text(TOKEN_FILE)
-    if not path:
-        return
-    facts = inventory.read(path)
-    fault = _unreadable(facts)
+def _token(host: Host, path: str, facts: FileFacts) -> Iterator[Refusal]:
+    where = "{0} ({1})".format(path, TOKEN_FILE)
+    fault = why_unreadable(facts)
     if fault:
-        yield Refusal("BG-INV-004", host.name, "{0} ({1}) {2}".format(path, TOKEN_FILE, fault))
+        yield Refusal("BG-INV-004", host.name, "{0} {1}".format(where, fault), variable=TOKEN_FILE)
         return
     if facts.mode & OTHERS:
-        yield Refusal("BG-INV-005", host.name, "{0} ({1}) has mode {2:04o}".format(path, TOKEN_FILE, facts.mode))
+        yield exposed(host, where, facts, TOKEN_FILE)
     if not FULL_TOKEN.fullmatch((facts.text or "").strip()):
-        what = "{0} ({1}) does not hold a token in its full form K10<hash of the CA>::<user>:<secret>".format(
-            path, TOKEN_FILE
-        )
+        what = "{0} does not hold a token in its full form K10<hash of the CA>::<user>:<secret>".format(where)
         hint = (
             "copy the server's node-token file as it is; a token without the hash would trust any server that answers"
         )
-        yield Refusal("BG-INV-004", host.name, what, hint)
+        yield Refusal("BG-INV-004", host.name, what, hint, TOKEN_FILE)
 
 
-def _kubeconfig(host: Host, inventory: Inventory) -> Iterator[Refusal]:
-    path = host.text(READ_BY_AGENTS)
-    if not path:
-        return
-    facts = inventory.read(path)
-    fault = _unreadable(facts)
-    if not fault and not ("clusters:" in (facts.text or "") and "server:" in (facts.text or "")):
-        fault = "names no cluster"
-    if fault:
-        yield Refusal("BG-INV-006", host.name, "{0} ({1}) {2}".format(path, READ_BY_AGENTS, fault))
-    elif facts.mode & OTHERS:
-        yield Refusal("BG-INV-005", host.name, "{0} ({1}) has mode {2:04o}".format(path, READ_BY_AGENTS, facts.mode))
+def exposed(host: Host, where: str, facts: FileFacts, variable: str) -> Refusal:
+    """The refusal of a file that others can read."""
+    return Refusal("BG-INV-005", host.name, "{0} has mode {1:04o}".format(where, facts.mode), variable=variable)
 
 
-def _unreadable(facts: FileFacts) -> str:
+def why_unreadable(facts: FileFacts) -> str:
+    """Why a file is of no use; empty when it holds something."""
     if not facts.exists:
         return "does not exist on the controller"
     if not facts.regular:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Iterator, Optional
+from typing import Any, Iterator, Optional
 
+from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.hardware import MIG_STRATEGY
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import Host, Inventory, Refusal
 
 SHARING = "nvidia_device_plugin_sharing"
 REPLICAS = "nvidia_device_plugin_replicas"
+VERIFIED_REPLICAS = "gpu_verify_replicas"
+EXPECT_MPS = "gpu_verify_expect_mps"
 
 # An MPS server takes 48 clients since Volta, and the device plugin refuses to share a GPU by one.
 MINIMUM = 2
@@ -15,27 +18,48 @@ MAXIMUM_BY_MPS = 48
 
 
 def check(inventory: Inventory) -> Iterator[Refusal]:
-    """Refuse replicas that the declared kind of sharing cannot have."""
+    """Refuse replicas that the declared kind of sharing cannot have, MPS with MIG, and a verdict over other figures."""
     for host in inventory.judged():
         if REPLICAS not in host.variables and SHARING not in host.variables:
             continue
-        replicas = _whole_number(host)
+        replicas = whole_number(host.variables.get(REPLICAS, 1))
+        sharing = host.text(SHARING) or "none"
         if replicas is None:
             yield _refusal(host, "is {0!r}, not a whole number".format(host.variables.get(REPLICAS)))
-            continue
-        sharing = host.text(SHARING) or "none"
-        if sharing == "none" and replicas != 1:
-            yield _refusal(host, "is {0} while {1} is none".format(replicas, SHARING))
-        elif sharing != "none" and replicas < MINIMUM:
-            yield _refusal(
-                host, "is {0} with {1} {2}; sharing needs at least {3}".format(replicas, SHARING, sharing, MINIMUM)
-            )
-        elif sharing == "mps" and replicas > MAXIMUM_BY_MPS:
-            yield _refusal(host, "is {0}; MPS serves at most {1} clients per GPU".format(replicas, MAXIMUM_BY_MPS))
+        else:
+            yield from _out_of_range(host, sharing, replicas)
+            yield from _verified(host, sharing, replicas)
+        strategy = host.text(MIG_STRATEGY) or "none"
+        if sharing == "mps" and strategy != "none":
+            what = "{0} is mps and {1} is {2}".format(SHARING, MIG_STRATEGY, strategy)
+            yield Refusal("BG-INV-022", host.name, what, variable=MIG_STRATEGY)
 
 
-def _whole_number(host: Host) -> Optional[int]:
-    value = host.variables.get(REPLICAS, 1)
+def _out_of_range(host: Host, sharing: str, replicas: int) -> Iterator[Refusal]:
+    if sharing == "none" and replicas != 1:
+        yield _refusal(host, "is {0} while {1} is none".format(replicas, SHARING))
+    elif sharing != "none" and replicas < MINIMUM:
+        yield _refusal(
+            host, "is {0} with {1} {2}; sharing needs at least {3}".format(replicas, SHARING, sharing, MINIMUM)
+        )
+    elif sharing == "mps" and replicas > MAXIMUM_BY_MPS:
+        yield _refusal(host, "is {0}; MPS serves at most {1} clients per GPU".format(replicas, MAXIMUM_BY_MPS))
+
+
+def _verified(host: Host, sharing: str, replicas: int) -> Iterator[Refusal]:
+    if "gpu_verify" not in host.roles:
+        return
+    verified = whole_number(host.variables.get(VERIFIED_REPLICAS, 1))
+    if verified is not None and verified != replicas:
+        what = "{0} is {1} and {2} is {3}".format(REPLICAS, replicas, VERIFIED_REPLICAS, verified)
+        yield Refusal("BG-INV-023", host.name, what, variable=VERIFIED_REPLICAS)
+    if host.text(EXPECT_MPS).lower() in ("true", "yes", "on", "1") and sharing != "mps":
+        what = "{0} is {1} and {2} is true".format(SHARING, sharing, EXPECT_MPS)
+        yield Refusal("BG-INV-023", host.name, what, variable=EXPECT_MPS)
+
+
+def whole_number(value: Any) -> Optional[int]:
+    """A number, also as the text that a template makes of it; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         return None
     try:
@@ -45,4 +69,4 @@ def _whole_number(host: Host) -> Optional[int]:
 
 
 def _refusal(host: Host, what: str) -> Refusal:
-    return Refusal("BG-INV-002", host.name, "{0} {1}".format(REPLICAS, what))
+    return Refusal("BG-INV-002", host.name, "{0} {1}".format(REPLICAS, what), variable=REPLICAS)
