@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kubernetes.utils import parse_quantity
 
 from ansible_collections.baremetal.gpu.plugins.module_utils import nvidia_smi
-from ansible_collections.baremetal.gpu.plugins.module_utils.findings import FAIL, OK
 from ansible_collections.baremetal.gpu.plugins.module_utils.host_identity import parse_dgx_release
 from ansible_collections.baremetal.gpu.plugins.module_utils.missing import NOT_SUPPORTED
-from ansible_collections.baremetal.gpu.plugins.module_utils.node_capacity import (
-    Context,
-    judge,
-    parse_expectation,
-    parse_node,
-)
 
 SAMPLES = Path(__file__).resolve().parents[2].parent / "shared" / "samples"
 
@@ -86,21 +75,3 @@ def test_the_last_update_counts_and_the_factory_image_does_not(name: str, ota: s
 def test_a_text_capture_is_not_taken_for_xml(path: Path) -> None:
     with pytest.raises(nvidia_smi.NvidiaSmiFormatError):
         nvidia_smi.parse(path.read_text(encoding="utf-8"))
-
-
-def ready(item: dict[str, Any]) -> dict[str, Any]:
-    """A node object out of the samples' shorter form."""
-    status = {"conditions": [{"type": "Ready", "status": "True"}], "allocatable": item["allocatable"]}
-    status["capacity"] = item.get("capacity", item["allocatable"])
-    return {"metadata": {"name": item["name"]}, "status": status}
-
-
-def test_a_time_sliced_spark_is_as_declared_and_one_without_capacity_is_not() -> None:
-    nodes = [parse_node(ready(item), parse_quantity) for item in json.loads(sample("k8s/gb10-node-facts.json"))]
-    expected = parse_expectation({"tkspark": {"nvidia.com/gpu": 4}, "gb10": {"nvidia.com/gpu": 3}})
-    found = judge(expected, nodes, Context("2026-01-01T00:00:00Z"))
-    assert {finding.subject: (finding.code, finding.status) for finding in found} == {
-        "gb10": ("BG-CAP-005", FAIL),
-        "tkspark": ("BG-CAP-001", OK),
-    }
-    assert nodes[0].allocatable == {"nvidia.com/gpu": Decimal(4)}

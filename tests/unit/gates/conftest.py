@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.baremetal.gpu.tests.unit.gates.tree import Task, task_texts, tasks_in
+
 
 @pytest.fixture(scope="session")
 def files(root: Path) -> list[Path]:
@@ -32,3 +34,11 @@ def texts(files: list[Path]) -> dict[Path, str]:
 @pytest.fixture(scope="session")
 def roles(root: Path) -> list[Path]:
     return sorted(path for path in (root / "roles").iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="session")
+def tasks(root: Path, texts: dict[Path, str]) -> list[Task]:
+    """Every task, handler and block of roles, playbooks and molecule scenarios."""
+    found = [task for path, text in task_texts(root, texts).items() for task in tasks_in(path, text)]
+    assert len(found) > 50, "the gates below would look at nothing"
+    return found

@@ -5,63 +5,67 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import jsonschema
-import pytest
-import yaml
 
-CODE = re.compile(r"\bBG-[A-Z][A-Z0-9]*-\d{3}\b")
-# An example in documentation.
-NOT_A_CODE = re.compile(r"BG-X+-\d{3}")
+from ansible_collections.baremetal.gpu.tests.unit.gates.tree import load
 
 
-def load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+def schema_of(path: Path, data: Path) -> Path:
+    """The schema of a data file: of its own name, else, in a folder of alike files, of the folder's name."""
+    own = data / "schemas" / f"{path.stem}.schema.json"
+    return own if own.exists() or path.parent == data else data / "schemas" / f"{path.parent.name}.schema.json"
 
 
-@pytest.mark.parametrize("name", ["versions", "codes", "deviations"])
-def test_data_file_is_valid(root: Path, name: str) -> None:
-    schema = json.loads((root / f"data/schemas/{name}.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(load(root / f"data/{name}.yml"), schema)
+def faults(path: Path, data: Path) -> list[str]:
+    """What is wrong with a data file; nothing when it is valid."""
+    schema = schema_of(path, data)
+    if not schema.exists():
+        return [f"{path.name}: there is no {schema.name}"]
+    validator = jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
+    return [f"{path.name}: {error.json_path}: {error.message}" for error in validator.iter_errors(load(path))]
 
 
-def test_hardware_profiles_are_valid_and_named_like_their_files(root: Path) -> None:
-    schema = json.loads((root / "data/schemas/hardware.schema.json").read_text(encoding="utf-8"))
+def test_every_data_file_is_valid(root: Path) -> None:
+    paths = sorted((root / "data").rglob("*.yml"))
+    assert paths
+    assert [fault for path in paths for fault in faults(path, root / "data")] == []
+
+
+def test_every_schema_is_one(root: Path) -> None:
+    for path in (root / "data/schemas").glob("*.schema.json"):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert schema.get("additionalProperties") is False or "$ref" in schema, f"{path.name} accepts misspelt keys"
+
+
+def test_every_data_file_is_yaml_or_a_schema(root: Path, files: list[Path]) -> None:
+    """Anything else would be valid against nothing."""
+    data = [path.relative_to(root).as_posix() for path in files if path.relative_to(root).parts[0] == "data"]
+    assert [name for name in data if not re.fullmatch(r"data/(.*\.yml|schemas/[\w.-]+\.schema\.json)", name)] == []
+
+
+def test_a_data_file_that_is_not_valid_is_caught(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "schemas").mkdir()
+    schema = (root / "data/schemas/codes.schema.json").read_text(encoding="utf-8")
+    (tmp_path / "schemas/codes.schema.json").write_text(schema, encoding="utf-8")
+    (tmp_path / "schemas/hardware.schema.json").write_text('{"required": ["name"]}', encoding="utf-8")
+    (tmp_path / "hardware").mkdir()
+    for name, text, count in [
+        ("codes.yml", "schema: 1\ncodes: {}\n", 0),
+        ("codes.yml", "schema: 2\ncodes: {}\n", 1),
+        ("hardware/gb10.yml", "name: gb10\n", 0),
+        ("hardware/gb10.yml", "{}\n", 1),
+        ("colours.yml", "{}\n", 1),
+    ]:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert len(faults(tmp_path / name, tmp_path)) == count, (name, text)
+
+
+def test_hardware_profiles_are_named_like_their_files(root: Path) -> None:
     paths = sorted((root / "data/hardware").glob("*.yml"))
     assert paths
-    for path in paths:
-        jsonschema.validate(load(path), schema)
-        assert load(path)["name"] == path.stem
-
-
-def test_every_data_file_has_a_schema(root: Path) -> None:
-    schemas = {path.name.split(".")[0] for path in (root / "data/schemas").glob("*.schema.json")}
-    assert {path.stem for path in (root / "data").glob("*.yml")} <= schemas
-
-
-def test_every_code_is_registered_and_used(root: Path, texts: dict[Path, str]) -> None:
-    registered = set(load(root / "data/codes.yml")["codes"])
-    sources = [path for path in texts if path.relative_to(root).parts[0] in ("plugins", "roles", "playbooks")]
-    used = {code for path in sources for code in CODE.findall(texts[path]) if not NOT_A_CODE.fullmatch(code)}
-    assert used - registered == set(), "used but not in data/codes.yml"
-    assert registered - used == set(), "in data/codes.yml but used nowhere"
-
-
-def not_findings(text: str, registry: dict[str, Any]) -> set[str]:
-    """Codes that a text names and that no waiver can be about."""
-    return {code for code in CODE.findall(text) if registry.get(code, {}).get("kind") != "finding"}
-
-
-def test_inventories_waive_nothing_but_findings(root: Path, texts: dict[Path, str]) -> None:
-    registry = load(root / "data/codes.yml")["codes"]
-    inventories = {path: text for path, text in texts.items() if path.relative_to(root).parts[0] == "inventories"}
-    assert inventories
-    assert {path: found for path, text in inventories.items() if (found := not_findings(text, registry))} == {}
-    # Inventories need not waive anything, so what the check catches is shown on a sample.
-    sample = "gpu_verify_waivers: [{code: BG-GPU-009}, {code: BG-INV-001}, {code: BG-GPU-999}]"
-    assert not_findings(sample, registry) == {"BG-INV-001", "BG-GPU-999"}
+    assert [path for path in paths if load(path)["name"] != path.stem] == []
 
 
 def test_named_signing_keys_exist(root: Path) -> None:

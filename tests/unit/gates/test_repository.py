@@ -67,16 +67,63 @@ def test_environment_holds_the_needed_collections_and_no_others(root: Path) -> N
         assert [int(part) for part in present[name].split(".")[:3]] >= floor, name
 
 
-def test_every_requirement_is_pinned_by_hash(root: Path) -> None:
-    for name in ("requirements.txt", "collections.txt"):
-        text = (root / "requirements" / name).read_text(encoding="utf-8")
-        entries = [line for line in text.splitlines() if re.match(r"[a-zA-Z0-9]", line)]
-        assert entries
-        for entry in entries:
-            assert "==" in entry, entry
-            assert entry.endswith("\\") or "--hash=sha256:" in entry, entry
-        assert "index-url" not in text
-        assert "://" not in text
+def environments(root: Path) -> list[Path]:
+    """Folders of pins: the checkout's own environment, and one per lane."""
+    return [root / "requirements", *sorted((root / "requirements/lanes").iterdir())]
+
+
+def pin_faults(name: str, text: str) -> list[str]:
+    """Packages without a version or a hash, and addresses, which differ from machine to machine."""
+    entries = [line for line in text.splitlines() if re.match(r"[a-zA-Z0-9]", line)]
+    faults = [f"{name}: {entry}" for entry in entries if "==" not in entry]
+    faults += [f"{name}: {entry}" for entry in entries if not (entry.endswith("\\") or "--hash=sha256:" in entry)]
+    return (
+        faults
+        + [f"{name}: {word}" for word in ("index-url", "://") if word in text]
+        + ([] if entries else [f"{name}: empty"])
+    )
+
+
+def test_every_package_is_pinned_by_hash(root: Path) -> None:
+    for folder in environments(root):
+        for name in ("requirements.txt", "collections.txt"):
+            text = (folder / name).read_text(encoding="utf-8")
+            assert pin_faults(f"{folder.name}/{name}", text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("a==1 \\\n    --hash=sha256:00\n", 0),
+        ("a==1 --hash=sha256:00\n", 0),
+        ("a==1\n", 1),
+        ("a>=1 --hash=sha256:00\n", 1),
+        ("--index-url https://index.example.org\na==1 --hash=sha256:00\n", 2),
+        ("", 1),
+    ],
+)
+def test_a_package_without_pin_or_hash_is_caught(text: str, count: int) -> None:
+    assert len(pin_faults("requirements.txt", text)) == count
+
+
+def test_what_is_asked_for_is_what_is_pinned(root: Path) -> None:
+    """Somebody who edits requirements.in has to resolve it."""
+    for folder in environments(root):
+        asked = re.findall(r"^([A-Za-z0-9-]+)(==\S+)?", (folder / "requirements.in").read_text(encoding="utf-8"), re.M)
+        pinned = dict(
+            re.findall(r"^([A-Za-z0-9-]+)(==\S+)", (folder / "requirements.txt").read_text(encoding="utf-8"), re.M)
+        )
+        assert asked
+        for name, version in asked:
+            assert version in ("", pinned[name.lower()]), f"{folder.name}: {name}"
+
+
+def test_every_environment_names_its_pythons(root: Path) -> None:
+    for folder in environments(root):
+        versions = (folder / "python-versions").read_text(encoding="utf-8").split()
+        assert versions
+        assert all(re.fullmatch(r"3\.\d+", version) for version in versions)
+        assert f"for CPython {versions[0]};" in (folder / "requirements.txt").read_text(encoding="utf-8")
 
 
 def test_file_names_have_no_spaces(root: Path, files: list[Path]) -> None:

@@ -1,145 +1,155 @@
-"""Roles keep the promises that make them predictable."""
+"""Roles keep the promises that make them predictable: one interface, written once, the same verbs everywhere."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+
+from ansible_collections.baremetal.gpu.tests.unit.gates.tree import load
+from tools.docs.markup import option_rows
+from tools.docs.roles import role_section
 
 # The same verbs everywhere; other task files are private parts of these.
-VERBS = ("main", "preflight", "verify", "remove")
-
-VERSION = re.compile(r"(?<![\d.\w])v?\d+\.\d+\.\d+(?![\d.]|\.\d)")
-VERSION_FREE = ("roles", "playbooks", "inventories", "plugins", "molecule")
-# Which release of this collection brought something is no pin.
-VERSION_ADDED = re.compile(r'^\s*version_added: "[\d.]+"$', re.MULTILINE)
-# (file, literal) that pins nothing: floors that a description explains, samples in documentation, sections of standards.
-VERSIONS_ALLOWED = {
-    ("roles/nvidia_device_plugin/meta/argument_specs.yml", "v0.17.4"),
-    *(("plugins/modules/gpu_info.py", sample) for sample in ("580.95.05", "7.2.3", "7.6.0", "0.5.0", "1.17.8")),
-    ("plugins/filter/openpgp_fingerprints.py", "5.5.4"),
-}
-
-INJECTED_FACT = re.compile(r"(?<![\w.])ansible_[a-z_]+")
-# Connection variables and Ansible's own special variables; everything else with this prefix would be an injected fact.
-NOT_FACTS = {
-    "ansible_check_mode",
-    "ansible_collections",
-    "ansible_connection",
-    "ansible_diff_mode",
-    "ansible_facts",
-    "ansible_failed_result",
-    "ansible_failed_task",
-    "ansible_host",
-    "ansible_limit",
-    "ansible_managed",
-    "ansible_play_hosts",
-    "ansible_play_hosts_all",
-    "ansible_playbook_python",
-    "ansible_python_interpreter",
-    "ansible_ssh_common_args",
-    "ansible_ssh_private_key_file",
-    "ansible_user",
-}
-
-
-def load(path: Path) -> Any:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+VERBS = ("main", "preflight", "verify", "upgrade", "remove")
 
 
 def specs(role: Path) -> dict[str, Any]:
     return dict(load(role / "meta/argument_specs.yml")["argument_specs"])
 
 
-def options(role: Path) -> dict[str, Any]:
-    return {name: option for spec in specs(role).values() for name, option in (spec.get("options") or {}).items()}
+def declared(role_specs: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Entry point, name and specification of every option of every entry point."""
+    return [
+        (entry, name, option)
+        for entry, spec in role_specs.items()
+        for name, option in (spec.get("options") or {}).items()
+    ]
 
 
-def test_defaults_are_the_ones_of_the_argument_specs(roles: list[Path]) -> None:
+def interface_faults(role: str, role_specs: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:
+    """Where the argument specs and `defaults/main.yml` do not say the same, or say too little."""
+    first: dict[str, Any] = {}
+    for entry, name, option in declared(role_specs):
+        where = f"{role} {entry}: {name}"
+        if option != first.setdefault(name, option):
+            yield f"{where} is specified otherwise by another entry point"
+        if not name.startswith(f"{role}_"):
+            yield f"{where} is not named after the role"
+        if not option.get("description") or not option.get("type"):
+            yield f"{where} has no description or no type"
+        if ("default" in option) == bool(option.get("required")):
+            yield f"{where} must be required or have a default"
+        if "default" in option and (name not in defaults or defaults[name] != option["default"]):
+            yield f"{where} has another default in defaults/main.yml"
+    for name in defaults:
+        if "default" not in first.get(name, {}):
+            yield f"{role}: {name} has a default in defaults/main.yml and none in the argument specs"
+
+
+def variables_read(role: str, text: str) -> set[str]:
+    """Public variables of a role that a text names."""
+    return set(re.findall(rf"(?<![\w./-]){role}_[a-z0-9_]+\b(?![/(=-]|\.\w+\b[/(])", text))
+
+
+def rows_of(page: str) -> dict[str, set[str]]:
+    """Options in the generated reference, by role."""
+    found: dict[str, set[str]] = {}
+    for section in page.split("\n## ")[1:]:
+        found[section.split("\n")[0]] = set(re.findall(r"^\| `([\w.\[\]]+)` \|", section, re.MULTILINE))
+    return found
+
+
+def test_defaults_and_argument_specs_say_the_same(roles: list[Path]) -> None:
+    faults: list[str] = []
     for role in roles:
         path = role / "defaults/main.yml"
-        defaults = (load(path) or {}) if path.exists() else {}
-        declared = {name: option["default"] for name, option in options(role).items() if "default" in option}
-        assert defaults == declared, role.name
+        faults += interface_faults(role.name, specs(role), (load(path) or {}) if path.exists() else {})
+    assert faults == []
 
 
-def test_every_option_is_required_or_has_a_default(roles: list[Path]) -> None:
+def test_the_reference_holds_every_option_of_every_entry_point(root: Path, roles: list[Path]) -> None:
     for role in roles:
-        undecided = [
-            name for name, option in options(role).items() if ("default" in option) == bool(option.get("required"))
-        ]
-        assert undecided == [], role.name
-
-
-def test_every_option_is_described_and_named_after_its_role(roles: list[Path]) -> None:
-    for role in roles:
-        for name, option in options(role).items():
-            assert name.startswith(f"{role.name}_"), name
-            assert option.get("description"), name
-            assert option.get("type"), name
+        page = (root / f"docs/reference/roles/{role.name}.md").read_text(encoding="utf-8")
+        documented = set().union(*rows_of(page).values())
+        wanted = {row[0].strip("`") for spec in specs(role).values() for row in option_rows(spec.get("options") or {})}
+        assert documented == wanted, role.name
 
 
 def test_every_entry_point_is_specified(roles: list[Path]) -> None:
     for role in roles:
         present = {path.stem for path in (role / "tasks").glob("*.yml")} & set(VERBS)
         assert set(specs(role)) == present, role.name
+        assert "main" in present, role.name
 
 
-def test_every_role_installs_or_proves_something(roles: list[Path]) -> None:
+def test_a_role_reads_only_variables_that_it_declares_and_declares_none_that_nobody_reads(
+    root: Path, roles: list[Path], texts: dict[Path, str]
+) -> None:
+    everywhere = {path: text for path, text in texts.items() if path.relative_to(root).parts[0] in ("roles", "plugins")}
     assert roles
     for role in roles:
-        assert (role / "tasks/main.yml").exists(), role.name
+        options = {name for _, name, _ in declared(specs(role))}
+        own = [
+            path for path in everywhere if path.is_relative_to(role) and path.parent.name not in ("meta", "defaults")
+        ]
+        read = {name for path in own for name in variables_read(role.name, everywhere[path])}
+        assert read - options == set(), f"{role.name} reads what it does not declare"
+        # Defaults may build on each other, and preflight reads what roles declare.
+        others = [path for path in everywhere if path.parent.name == "defaults" or path.suffix == ".py"]
+        used = read | {
+            name for path in others for name in variables_read(role.name, everywhere[path].replace(":", " "))
+        }
+        assert options - used == set(), f"{role.name} declares what nobody reads"
 
 
-def test_no_role_names_an_inventory_group_or_another_role_s_files(root: Path, roles: list[Path]) -> None:
-    inventory = load(root / "inventories/lab/hosts.yml")["all"]["children"]
-    groups = {name for name in _groups(inventory) if "_" in name or name in ("spark", "onyx")}
-    for path, text in _sources(roles):
-        named = {group for group in groups if re.search(rf"groups(\.|\[['\"]){group}\b", text)}
-        assert named == set(), path
-        assert not re.search(r"(?:src|file|template):\s*\S*\.\./\.\./\w+/(?:files|tasks|templates)", text), path
-
-
-def test_no_version_is_written_outside_the_one_table(root: Path, texts: dict[Path, str]) -> None:
-    found = {
-        (path.relative_to(root).as_posix(), literal)
-        for path, text in texts.items()
-        if path.relative_to(root).parts[0] in VERSION_FREE
-        for literal in VERSION.findall(VERSION_ADDED.sub("", text))
-    }
-    assert found - VERSIONS_ALLOWED == set()
-    assert VERSIONS_ALLOWED - found == set(), "allowed, and written nowhere any more"
-
-
-def test_no_injected_fact_is_read(root: Path, roles: list[Path]) -> None:
-    playbooks = [(path, path.read_text(encoding="utf-8")) for path in sorted((root / "playbooks").rglob("*.yml"))]
-    for path, text in [*_sources(roles), *playbooks]:
-        assert set(INJECTED_FACT.findall(text)) - NOT_FACTS == set(), path
+SPECS = {"main": {"options": {"x_a": {"type": "str", "description": "A.", "default": "1"}}}}
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("change", "defaults", "count"),
     [
-        ("version: v1.34.4", ["v1.34.4"]),
-        ("pod_subnet: 10.244.0.0/16", []),
-        ("ip: 10.0.0.1", []),
-        ("k3s-1.34.4+k3s1", ["1.34.4"]),
+        ({}, {"x_a": "1"}, 0),
+        ({}, {"x_a": "2"}, 1),
+        ({}, {"x_a": "1", "x_b": "1"}, 1),
+        ({}, {}, 1),
+        ({"required": True}, {"x_a": "1"}, 1),
+        ({"description": ""}, {"x_a": "1"}, 1),
     ],
 )
-def test_version_literals_are_told_from_addresses(text: str, expected: list[str]) -> None:
-    assert VERSION.findall(text) == expected
+def test_an_interface_that_differs_is_caught(change: dict[str, Any], defaults: dict[str, Any], count: int) -> None:
+    option = {**SPECS["main"]["options"]["x_a"], **change}
+    assert len(list(interface_faults("x", {"main": {"options": {"x_a": option}}}, defaults))) == count
 
 
-def _sources(roles: list[Path]) -> list[tuple[Path, str]]:
-    paths = [path for role in roles for path in sorted(role.rglob("*")) if path.suffix in (".yml", ".j2")]
-    return [(path, path.read_text(encoding="utf-8")) for path in paths]
+def test_entry_points_that_differ_are_caught() -> None:
+    other = {"verify": {"options": {"x_a": {"type": "int", "description": "A.", "default": "1"}}}}
+    assert len(list(interface_faults("x", {**SPECS, **other}, {"x_a": "1"}))) == 1
 
 
-def _groups(children: dict[str, Any]) -> set[str]:
-    found = set(children)
-    for group in children.values():
-        found |= _groups((group or {}).get("children") or {})
-    return found
+def test_an_option_of_another_role_s_name_is_caught() -> None:
+    assert len(list(interface_faults("y", SPECS, {"x_a": "1"}))) == 1
+
+
+def test_options_of_elements_and_of_other_entry_points_are_documented() -> None:
+    inner = {"url": {"type": "str", "description": "Where.", "required": True}}
+    main = {"short_description": "S", "options": {"x_a": {"type": "list", "description": "A.", "options": inner}}}
+    verify = {"short_description": "V", "options": {"x_b": {"type": "str", "description": "B."}}}
+    page = "\n".join(["# Role x", *role_section({"main": main, "verify": verify})])
+    assert rows_of(page) == {"main": {"x_a", "x_a[].url"}, "verify": {"x_b"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("{{ x_url }} and {{ x_list | first }}", {"x_url", "x_list"}),
+        ("__x_private", set()),
+        ("when: x_wanted", {"x_wanted"}),
+        ("path: /etc/x_file", set()),
+    ],
+)
+def test_variables_are_told_from_other_words(text: str, names: set[str]) -> None:
+    assert variables_read("x", text) == names

@@ -15,8 +15,11 @@ import pytest
 from lab.k3s_standin import build
 from lab.k3s_standin.bundle import MULTICALL_NAMES, PROGRAMS, Bundle, data_dir
 from lab.k3s_standin.console import FatalError
+from lab.k3s_standin.deploy import COMPONENTS
 from lab.k3s_standin.processes import Supervisor
 from lab.versions import version
+
+RELEASE = version("k3s")
 
 
 def programs(folder: Path, text: str = "") -> dict[str, Path]:
@@ -31,7 +34,7 @@ def programs(folder: Path, text: str = "") -> dict[str, Path]:
 
 @pytest.fixture
 def k3s(tmp_path: Path) -> Path:
-    build.build(tmp_path / "k3s", programs(tmp_path / "in"))
+    build.build(tmp_path / "k3s", programs(tmp_path / "in"), RELEASE)
     return tmp_path / "k3s"
 
 
@@ -44,13 +47,13 @@ def run(program: Path, *arguments: str, data: Path | None = None) -> subprocess.
 
 
 def test_the_same_input_gives_the_same_bytes(k3s: Path, tmp_path: Path) -> None:
-    build.build(tmp_path / "again", programs(tmp_path / "elsewhere"))
+    build.build(tmp_path / "again", programs(tmp_path / "elsewhere"), RELEASE)
     assert k3s.read_bytes() == (tmp_path / "again").read_bytes()
     assert k3s.stat().st_mode & 0o777 == 0o755
 
 
 def test_another_program_gives_another_content_hash(k3s: Path, tmp_path: Path) -> None:
-    build.build(tmp_path / "other", programs(tmp_path / "in2", "changed"))
+    build.build(tmp_path / "other", programs(tmp_path / "in2", "changed"), RELEASE)
     assert Bundle(k3s).manifest["hash"] != Bundle(tmp_path / "other").manifest["hash"]
 
 
@@ -58,12 +61,12 @@ def test_a_missing_or_unknown_program_is_refused(tmp_path: Path) -> None:
     binaries = programs(tmp_path / "in")
     binaries["tini"] = binaries.pop("runc")
     with pytest.raises(ValueError, match=r"missing \['runc'\], unknown \['tini'\]"):
-        build.build(tmp_path / "k3s", binaries)
+        build.build(tmp_path / "k3s", binaries, RELEASE)
 
 
 def test_the_version_says_that_it_is_a_stand_in(k3s: Path) -> None:
     lines = run(k3s, "--version").stdout.splitlines()
-    assert lines[0] == f"k3s version {version('k3s')}-standin (stand-in)"
+    assert lines[0] == f"k3s version {RELEASE} (stand-in)"
     assert lines[1].startswith("go version ")
     assert not (k3s.parent / "data").exists(), "asking for the version extracts nothing"
 
@@ -88,7 +91,7 @@ def test_a_second_start_extracts_nothing(k3s: Path, tmp_path: Path) -> None:
 
 def test_an_upgrade_moves_current_and_keeps_previous(k3s: Path, tmp_path: Path) -> None:
     old = Bundle(k3s).extract(tmp_path / "data").parent
-    build.build(tmp_path / "other", programs(tmp_path / "in2", "changed"))
+    build.build(tmp_path / "other", programs(tmp_path / "in2", "changed"), RELEASE)
     new = Bundle(tmp_path / "other").extract(tmp_path / "data").parent
     data = tmp_path / "data/data"
     assert (data / "current").resolve() == new != old
@@ -189,3 +192,12 @@ def is_alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_every_component_comes_along_with_its_manifest(k3s: Path) -> None:
+    for name in COMPONENTS:
+        assert "kind: Deployment" in Bundle(k3s).component(name)
+
+
+def test_the_file_names_the_images_of_what_it_brings_along(k3s: Path) -> None:
+    assert Bundle(k3s).manifest["coredns_image"].endswith(f"/coredns:{version('coredns')}")

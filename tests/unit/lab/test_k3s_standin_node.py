@@ -6,17 +6,19 @@ import io
 import json
 import tarfile
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
-from lab.k3s_standin import agent, containerd, deploy, pki, processes
+from lab.k3s_standin import agent, containerd, deploy, pki, processes, server
 from lab.k3s_standin.agent import Node
 from lab.k3s_standin.cluster import ClusterSettings, objects
 from lab.k3s_standin.configuration import Configuration
 from lab.k3s_standin.console import FatalError
 
-NODE = Node("spark-01", "10.91.0.21", Path("/var/lib/rancher/k3s"), Path("/programs"))
+NODE = Node("spark-01", "10.91.0.21", Path("/var/lib/rancher/k3s"), Path("/programs"), "v1.34.4+k3s1")
 CRI = "io.containerd.grpc.v1.cri"
 
 
@@ -181,3 +183,39 @@ def test_a_manifest_that_fails_is_tried_again(tmp_path: Path) -> None:
     controller.pass_once()
     controller.pass_once()
     assert answers == []
+
+
+def test_a_component_that_is_disabled_is_taken_out_of_the_cluster_and_its_file_removed(tmp_path: Path) -> None:
+    (tmp_path / "coredns.yaml").write_text("one")
+    (tmp_path / "app.yaml").write_text("one")
+    calls: list[list[str]] = []
+    answers = iter(["the API does not answer", None, None])
+
+    def kubectl(arguments: Sequence[str]) -> str | None:
+        calls.append(list(arguments))
+        return next(answers) if arguments[0] == "delete" else None
+
+    controller = deploy.DeployController(tmp_path, {"coredns"}, kubectl, None)
+    controller.pass_once()
+    assert (tmp_path / "coredns.yaml").exists()
+    controller.pass_once()
+    assert not (tmp_path / "coredns.yaml").exists()
+    controller.pass_once()
+    assert [call[0] for call in calls] == ["delete", "apply", "delete"]
+
+
+def test_a_component_s_places_are_filled_from_the_cluster_s_settings() -> None:
+    template = (Path(deploy.__file__).parent / "components/coredns.yaml").read_text(encoding="utf-8")
+    settings = ClusterSettings(cluster_dns="10.50.0.10", cluster_domain="example.test")
+    text = deploy.fill(template, server.component_values(settings, {"coredns_image": "registry.test/coredns:1"}))
+    documents = {document["kind"]: document for document in yaml.safe_load_all(text) if document}
+    assert documents["Service"]["spec"]["clusterIP"] == "10.50.0.10"
+    assert "kubernetes example.test " in documents["ConfigMap"]["data"]["Corefile"]
+    (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.test/coredns:1"
+    assert documents["Service"]["spec"]["selector"] == documents["Deployment"]["spec"]["selector"]["matchLabels"]
+
+
+def test_a_place_without_a_value_is_an_error() -> None:
+    with pytest.raises(KeyError, match="CLUSTER_DNS"):
+        deploy.fill("clusterIP: %{CLUSTER_DNS}%", {})

@@ -25,37 +25,41 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     return {"apt": repository, "images/a.tar": archive}
 
 
+def opened(sources: dict[str, Path]) -> mirror.Mirror:
+    return mirror.opened(mirror.assembly(sources).ensure())
+
+
 def test_the_table_has_every_single_file_and_no_repository_file(sources: dict[str, Path]) -> None:
-    result = mirror.assemble(sources)
+    result = opened(sources)
     assert result.sha256 == {"images/a.tar": hashlib.sha256(b"images").hexdigest()}
     assert (result.tree / "apt/dists/InRelease").read_text(encoding="utf-8") == "signed"
 
 
 def test_files_of_the_cache_are_linked_and_not_copied(sources: dict[str, Path]) -> None:
-    result = mirror.assemble(sources)
+    result = opened(sources)
     assert (result.tree / "images/a.tar").samefile(sources["images/a.tar"])
 
 
 def test_a_file_of_the_checkout_is_copied_because_it_may_change(tmp_path: Path, sources: dict[str, Path]) -> None:
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text("kind: List", encoding="utf-8")
-    tree = mirror.assemble({**sources, "manifests/a.yaml": manifest}).tree
+    tree = opened({**sources, "manifests/a.yaml": manifest}).tree
     assert not manifest.samefile(tree / "manifests/a.yaml")
 
 
 def test_a_second_assembly_reads_the_stored_table(sources: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    first = mirror.assemble(sources)
+    first = opened(sources)
     monkeypatch.setattr(mirror, "checksums", lambda _: pytest.fail("hashed again"))
-    assert mirror.assemble(sources) == first
+    assert opened(sources) == first
 
 
 def test_another_path_or_source_makes_another_tree(sources: dict[str, Path]) -> None:
-    first = mirror.assemble(sources)
-    moved = mirror.assemble({"apt": sources["apt"], "images/b.tar": sources["images/a.tar"]})
+    first = opened(sources)
+    moved = opened({"apt": sources["apt"], "images/b.tar": sources["images/a.tar"]})
     assert moved.tree != first.tree
     newer = sources["images/a.tar"].with_name("newer")
     newer.write_bytes(b"newer images")
-    assert mirror.assemble({**sources, "images/a.tar": newer}).tree != first.tree
+    assert opened({**sources, "images/a.tar": newer}).tree != first.tree
     assert (first.tree / "images/a.tar").read_bytes() == b"images"
 
 

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from lab.model import hosts_of, mirror, select, systems
+from lab import golang
+from lab.model import all_hosts, find_host, fleet, hosts_of, mirror, select, systems
+from lab.settings import REPOSITORY
 
 
 def test_every_system_has_the_mirror_and_a_playbook():
     for system in systems().values():
         assert mirror() in system.hosts
-        assert system.playbook == f"{system.name}.yml"
+        assert (REPOSITORY / "playbooks" / system.playbook).is_file()
+
+
+def test_an_optional_system_is_left_out_unless_it_is_named():
+    optional = {name for name, system in systems().items() if system.optional}
+    assert optional == {"access"}
+    assert {system.name for system in select(None)} == set(systems()) - optional
+    assert {"headscale", "outsider"} <= {host.name for host in hosts_of(select(["access"]))}
+    # Faults and shells find its hosts all the same.
+    assert find_host("spark-02") in all_hosts()
+
+
+def test_modules_of_a_system_are_optional_ones_that_can_be_built():
+    wanted = {module for system in systems().values() for module in system.modules}
+    assert wanted <= {module.folder for module in golang.modules() if module.optional}
 
 
 def test_hosts_have_different_names_and_addresses():
-    hosts = hosts_of(select(None))
+    hosts = all_hosts()
     assert len({host.name for host in hosts}) == len({host.address for host in hosts}) == len(hosts)
 
 
@@ -29,3 +45,22 @@ def test_a_shared_host_is_listed_once():
 def test_an_unknown_system_is_refused():
     with pytest.raises(KeyError):
         select(["moon"])
+
+
+def test_a_fleet_is_numbered_and_belongs_to_no_system():
+    hosts = fleet(12)
+    assert [host.name for host in hosts][::11] == ["fleet-01", "fleet-12"]
+    assert not set(hosts) & set(all_hosts())
+
+
+def test_a_fleet_s_addresses_are_its_own():
+    taken = {host.address for host in all_hosts()}
+    addresses = [host.address for host in fleet(99)]
+    assert len(set(addresses)) == 99
+    assert not taken & set(addresses)
+    assert max(addresses) < 255
+
+
+def test_a_fleet_that_has_no_addresses_is_refused():
+    with pytest.raises(ValueError, match="not 100"):
+        fleet(100)

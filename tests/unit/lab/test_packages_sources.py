@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lab import debian, golang, system
+from lab import artefacts, debian, golang, system
 from lab.versions import number, version
 
 TARGETS = """\
@@ -72,6 +72,11 @@ PINS = {
     "node-feature-discovery": ("sigs.k8s.io/node-feature-discovery", "node_feature_discovery"),
     "container-toolkit": ("github.com/NVIDIA/nvidia-container-toolkit", "nvidia_container_toolkit"),
     "flannel": ("github.com/flannel-io/flannel", "flannel"),
+    "coredns": ("github.com/coredns/coredns", "coredns"),
+    "helm": ("helm.sh/helm/v3", "helm"),
+    "kwok": ("sigs.k8s.io/kwok", "kwok"),
+    "tailscale": ("tailscale.com", "tailscale"),
+    "headscale": ("github.com/juanfont/headscale", "headscale"),
 }
 
 
@@ -80,6 +85,48 @@ def test_go_modules_pin_the_versions_of_the_table(folder: str) -> None:
     module, component = PINS[folder]
     text = (golang.SOURCES / folder / "go.mod").read_text(encoding="utf-8")
     assert re.search(rf"^(?:require)?\s*{re.escape(module)} v{re.escape(number(component))}$", text, re.MULTILINE)
+
+
+def test_helm_s_plugin_is_pinned_beside_it() -> None:
+    text = (golang.SOURCES / "helm/go.mod").read_text(encoding="utf-8")
+    assert f"github.com/databus23/helm-diff/v3 v{number('helm_diff')}\n" in text
+
+
+def requirements(folder: str) -> dict[str, str]:
+    """Every module that a go.mod requires, with its version."""
+    text = (golang.SOURCES / folder / "go.mod").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\s*(?:require )?(\S+\.\S+/\S+) (v\S+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize(("one", "other"), [("helm", "flannel"), ("device-plugin", "node-feature-discovery")])
+def test_modules_that_share_libraries_share_what_the_compiler_makes(one: str, other: str) -> None:
+    """Another version of one library means that all of Kubernetes' client is compiled twice: minutes of a cold build."""
+    first, second = requirements(one), requirements(other)
+    shared = {
+        name
+        for name in set(first) & set(second)
+        if name.startswith(
+            ("k8s.io/", "golang.org/", "google.golang.org/", "github.com/emicklei/", "github.com/go-openapi/")
+        )
+    }
+    assert "k8s.io/client-go" in shared
+    assert {name: first[name] for name in shared} == {name: second[name] for name in shared}
+    tags = {module.folder: module.tags for module in golang.modules()}
+    assert tags[one] == tags[other]
+
+
+def test_helm_has_the_libraries_of_the_kubernetes_release_of_the_table() -> None:
+    _, minor, _ = number("kubernetes").split(".")
+    assert requirements("helm")["k8s.io/client-go"].startswith(f"v0.{minor}.")
+
+
+def test_what_is_optional_is_built_only_when_it_is_asked_for() -> None:
+    def folders(*optional: str) -> set[str]:
+        return {module.folder for module in artefacts.chosen_modules(optional)}
+
+    assert folders("kwok") - folders() == {"kwok"}
+    with pytest.raises(ValueError, match="no optional Go module etcd"):
+        artefacts.chosen_modules(["etcd"])
 
 
 def test_every_go_module_has_committed_hashes() -> None:

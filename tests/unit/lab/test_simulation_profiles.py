@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from lab.simulation import hardware, profile
-from lab.simulation.boot import simulated_hardware as boot
+from lab.simulation.host import machine
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def built(tmp_path: Path) -> Path:
     """Stand-ins that need not work: their names are enough to install them."""
     folder = tmp_path / "built"
     folder.mkdir()
-    for name in (*hardware.LIBRARIES, *hardware.PROGRAMS):
+    for name in (*hardware.LIBRARIES, *hardware.PROGRAMS, *hardware.HELPERS):
         (folder / name).write_text(name, encoding="ascii")
     return folder
 
@@ -77,6 +79,10 @@ def test_there_are_a_spark_and_a_server_with_eight_gpus() -> None:
         ({"gpus": []}, "gpus: a list with at least one entry"),
         ({"gpus__0__uuid": "GPU-1"}, "gpus[0].uuid: GPU- and a UUID in lower case"),
         ({"gpus__0__pci_bus_id": "1:0"}, "gpus[0].pci_bus_id: quoted, such as"),
+        ({"hcas__0__name": ...}, "hcas[0]: missing, here and in hca: name"),
+        ({"hcas__1__name": "rocep1s0f0"}, "hcas: two HCAs have the same name"),
+        ({"hca__speed": 200}, "hca: unknown: speed"),
+        ({"mig": [{"id": 19}]}, "mig[0]: missing: copy_engines"),
         ({"dgx_release__factory__DGX_NAME": ...}, "dgx_release.factory: missing: DGX_NAME"),
     ],
 )
@@ -125,8 +131,27 @@ def test_install_brings_what_the_driver_packages_would(tmp_path: Path, built: Pa
     )
     for program in hardware.PROGRAMS:
         assert (root / "usr/bin" / program).stat().st_mode & 0o777 == 0o755
-    wanted = root / "etc/systemd/system/sysinit.target.wants/simulated-hardware.service"
-    assert wanted.resolve() == root / "etc/systemd/system/simulated-hardware.service"
+
+
+def test_the_units_of_a_host_are_on_but_for_what_nobody_asked_for(tmp_path: Path, built: Path) -> None:
+    hardware.install(tmp_path / "root", "gb10", built)
+    units = tmp_path / "root/etc/systemd/system"
+    wanted = {path.name: path.resolve() for path in units.glob("*.wants/*")}
+    assert wanted == {
+        name: units / name
+        for name in ("simulated-hardware.service", "simulated-kmsg.service", "simulated-driver.socket")
+    }
+    assert (units / "simulated-dcgm-exporter.service").is_file()
+
+
+def test_a_host_program_starts_with_the_installed_package(tmp_path: Path, built: Path) -> None:
+    hardware.install(tmp_path / "root", "gb10", built)
+    entry = (tmp_path / "root/usr/local/sbin/simulated-hardware").read_text(encoding="utf-8")
+    moved = entry.replace("/usr/local/lib", str(tmp_path / "root/usr/local/lib"))
+    program = tmp_path / "program"
+    program.write_text(moved, encoding="utf-8")
+    answer = subprocess.run([sys.executable, "-I", program, "fault"], capture_output=True, text=True, check=False)
+    assert (answer.returncode, "usage: simulated-hardware fault" in answer.stderr) == (2, True)
 
 
 def test_the_marker_names_what_is_simulated(tmp_path: Path, built: Path) -> None:
@@ -163,38 +188,12 @@ def test_install_again_is_the_same(tmp_path: Path, built: Path) -> None:
 
 
 def test_the_configuration_space_identifies_the_device() -> None:
-    device = json.loads(hardware.render_boot_data(hardware.load("h100x8")))["pci"][3]
-    space = boot.configuration_space(device)
+    space = machine.configuration_space(0x10DE, 0x2330, 0x030200, (0x10DE, 0x16C1))
     assert len(space) == 256
     assert struct.unpack_from("<HH", space) == (0x10DE, 0x2330)
     assert space[9:12] == bytes([0x00, 0x02, 0x03])  # class 0x030200, lowest byte first
     assert struct.unpack_from("<HH", space, 0x2C) == (0x10DE, 0x16C1)
     assert not space[6] & 0x10  # no list of capabilities is promised
-
-
-def test_values_are_set_in_place_and_the_last_line_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "state"
-    path.write_text(hardware.render_state(hardware.load("gb10")), encoding="utf-8")
-    inode = path.stat().st_ino
-    monkeypatch.setattr(boot, "state_path", lambda: path)
-    boot.set_values(["gpu.0.temperature_gpu_c=91", "gpu.*.power_draw_w=20.00"])
-    lines = path.read_text(encoding="utf-8").splitlines()
-    assert path.stat().st_ino == inode
-    assert lines[-1] == "complete=yes"
-    assert {"gpu.0.temperature_gpu_c=91", "gpu.*.power_draw_w=20.00"} < set(lines)
-    assert sum(line.startswith("gpu.*.power_draw_w=") for line in lines) == 1
-
-
-@pytest.mark.parametrize("assignment", ["temperature", "=1", "complete=no", "a=b\nc=d"])
-def test_a_malformed_assignment_is_refused(assignment: str) -> None:
-    with pytest.raises(boot.RefusedError, match="KEY=VALUE is expected"):
-        boot.set_values([assignment])
-
-
-def test_hardware_is_simulated_on_lab_hosts_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(boot, "MARKER", tmp_path / "absent")
-    with pytest.raises(boot.RefusedError, match="not a lab host"):
-        boot.require_lab_host()
 
 
 def test_names_of_nvml_functions_are_read_from_a_header() -> None:

@@ -19,7 +19,10 @@ CDI_YAML = (DATA / "cdi" / "nvidia.yaml").read_text(encoding="utf-8")
 def h100_xml(count: int = 8, driver: str = "550.90.07") -> str:
     """An answer of nvidia-smi for ``count`` H100, at the PCI buses 10, 11, ..."""
     gpu = (DATA / "nvidia-smi" / "h100-gpu.xml.in").read_text(encoding="utf-8")
-    gpus = "".join(gpu.replace("{bus}", f"{0x10 + index:02X}").replace("{index}", str(index)) for index in range(count))
+    gpus = "".join(
+        gpu.replace("{bus}", f"{0x10 + index:02X}").replace("{index}", str(index)).replace("{driver}", driver)
+        for index in range(count)
+    )
     return (
         '<?xml version="1.0" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">\n<nvidia_smi_log>\n'
         f"\t<driver_version>{driver}</driver_version>\n\t<cuda_version>12.4</cuda_version>\n"

@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.checks import refusals
-from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import FileFacts, Inventory
+from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import FileFacts, Host, Inventory, Rules
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.skew import version_in
 
 TOKEN = "K10" + "b" * 64 + "::server:" + "c" * 32
@@ -63,12 +61,31 @@ def test_good_inventory_is_not_refused(good: Inventory) -> None:
         ("spark-01", {"k3s_agent_node_name": "Spark_01"}, "BG-INV-013"),
         ("spark-01", {"k3s_agent_node_name": "spark-" + "x" * 60}, "BG-INV-013"),
         ("spark-01", {"k3s_agent_node_ip": "10.0.0.256"}, "BG-INV-014"),
-        ("onyx-m1", {"kubeadm_control_plane_pod_subnet": "10.244.0.0"}, "BG-INV-014"),
-        ("onyx-m1", {"kubeadm_control_plane_pod_subnet": "10.244.0.1/16"}, "BG-INV-014"),
-        ("onyx-m1", {"kubeadm_control_plane_pod_subnet": "10.96.128.0/17"}, "BG-INV-015"),
         ("spark-01", {"k3s_agent_tokenfile": "/secrets/token"}, "BG-INV-016"),
         ("spark-01", {"nvidia_device_plugin_replica": 10}, "BG-INV-016"),
+        ("spark-01", {"site_readines": {}}, "BG-INV-016"),
         ("spark-01", {"nvidia_device_plugin_sharing": "MPS"}, "BG-INV-017"),
+        ("spark-01", {"k3s_agent_node_labels": "accelerator=gb10"}, "BG-INV-020"),
+        ("spark-01", {"k3s_agent_node_labels": ["a=b", ["c=d"]]}, "BG-INV-020"),
+        ("spark-01", {"k3s_agent_extra_config": ["debug"]}, "BG-INV-020"),
+        ("spark-01", {"k3s_agent_ready_timeout": "five minutes"}, "BG-INV-020"),
+        ("spark-01", {"k3s_agent_ready_timeout": 2.5}, "BG-INV-020"),
+        ("spark-01", {"gpu_verify_expect_mps": "maybe"}, "BG-INV-020"),
+        ("spark-01", {"k3s_agent_server": ["https://10.0.0.20:6443"]}, "BG-INV-020"),
+        ("spark-01", {"gpu_verify_waivers": [{"code": "BG-GPU-009"}]}, "BG-INV-020"),
+        ("spark-01", {"gpu_verify_waivers": [{"code": "BG-GPU-009", "why": "x", "reason": "x"}]}, "BG-INV-020"),
+        ("spark-01", {"k3s_agent_ready_timeout": 0}, "BG-INV-021"),
+        ("spark-01", {"k3s_agent_ready_timeout": "300000"}, "BG-INV-021"),
+        ("spark-01", {"nvidia_device_plugin_mig_strategy": "single"}, "BG-INV-022"),
+        ("spark-01", {"gpu_verify_replicas": 8}, "BG-INV-023"),
+        (
+            "spark-01",
+            {"nvidia_device_plugin_sharing": "time_slicing", "gpu_verify_expect_mps": "yes"},
+            "BG-INV-023",
+        ),
+        ("spark-01", {"host_preflight_hardware_profile": "h100-sxm-8"}, "BG-INV-001"),
+        ("spark-01", {"k3s_server_version": "1.34.4"}, "BG-INV-053"),
+        ("spark-01", {"k3s_server_version": "stable"}, "BG-INV-053"),
     ],
 )
 def test_spoilt_inventory_is_refused(spoil: Any, host: str, changes: dict[str, Any], code: str) -> None:
@@ -104,7 +121,7 @@ def test_everything_wrong_is_told_at_once(spoil: Any) -> None:
     spoilt = spoil(
         "spark-01", k3s_agent_node_ip="10.42.0.9", nvidia_device_plugin_replicas=49, gpu_verify_hardware_profile="gb11"
     )
-    assert codes(spoilt) == ["BG-INV-001", "BG-INV-002", "BG-INV-007"]
+    assert codes(spoilt) == ["BG-INV-001", "BG-INV-002", "BG-INV-023", "BG-INV-007"]
 
 
 def test_unknown_profile_is_answered_with_the_near_one(spoil: Any) -> None:
@@ -118,6 +135,42 @@ def test_variable_that_cannot_be_evaluated_is_refused(good: Inventory) -> None:
     broken = replace(spark, variables=variables, broken={"k3s_agent_binary_sha256": "no such key"})
     spoilt = replace(good, hosts=tuple(broken if host is spark else host for host in good.hosts))
     assert codes(spoilt) == ["BG-INV-010"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "hint"),
+    [
+        ("Attempting to decrypt but no vault secrets found.", "BG-INV-019", ""),
+        ("Decryption failed (no vault secrets were found that could decrypt).", "BG-INV-019", ""),
+        ("'vault_become_password' is undefined", "BG-INV-012", "define vault_become_password in a file"),
+        ("'site_host' is undefined", "BG-INV-012", "define what the value refers to"),
+    ],
+)
+def test_why_a_variable_cannot_be_evaluated_decides_the_remedy(
+    good: Inventory, reason: str, code: str, hint: str
+) -> None:
+    spark = next(host for host in good.hosts if host.name == "spark-01")
+    broken = replace(spark, broken={"ansible_become_password": reason})
+    (refusal,) = refusals(replace(good, hosts=tuple(broken if host is spark else host for host in good.hosts)))
+    assert (refusal.code, refusal.variable) == (code, "ansible_become_password")
+    assert refusal.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"k3s_agent_ready_timeout": "300"},
+        {"gpu_verify_expect_mps": "true"},
+        {"nvidia_device_plugin_replicas": "10", "gpu_verify_replicas": "10"},
+        {"k3s_agent_node_labels": None},
+        {"k3s_agent_node_labels": []},
+        {"my_own_variable": 1, "site_contact": "operations"},
+    ],
+)
+def test_values_that_templates_make_and_variables_of_the_site_s_own_are_accepted(
+    spoil: Any, changes: dict[str, Any]
+) -> None:
+    assert refusals(spoil("spark-01", **changes)) == []
 
 
 def test_hosts_outside_the_run_are_only_compared_with(good: Inventory, spoil: Any) -> None:
@@ -175,7 +228,7 @@ def test_token_that_does_not_name_its_ca_or_is_incomplete_is_refused(good: Inven
 def test_every_code_is_registered_as_a_refusal(root: Any) -> None:
     registry = yaml.safe_load((root / "data/codes.yml").read_text(encoding="utf-8"))["codes"]
     assert {code for code, entry in registry.items() if entry["kind"] == "refusal"} >= {
-        f"BG-INV-{number:03}" for number in [*range(1, 19), 99]
+        f"BG-INV-{number:03}" for number in [*range(1, 54), 99]
     }
 
 
@@ -193,21 +246,34 @@ def test_version_is_found_in_a_url_but_an_address_is_none(text: str, expected: t
     assert version_in(text) == expected
 
 
-@given(
-    replicas=st.integers(min_value=2, max_value=48),
-    octets=st.tuples(st.sampled_from([10, 172, 192]), st.integers(0, 41), st.integers(0, 255), st.integers(1, 254)),
-    name=st.from_regex(r"[a-z][a-z0-9]{0,20}(-[a-z0-9]{1,8})?", fullmatch=True),
-    older=st.integers(min_value=0, max_value=3),
-)
-def test_valid_inventories_are_never_refused(
-    good: Inventory, replicas: int, octets: tuple[int, int, int, int], name: str, older: int
-) -> None:
-    spark = next(host for host in good.hosts if host.name == "spark-01")
-    changes = {
-        "nvidia_device_plugin_replicas": replicas,
-        "k3s_agent_node_ip": ".".join(map(str, octets)),
-        "k3s_agent_node_name": name,
-        "k3s_server_version": f"v1.{34 + older}.9+k3s1",
+def test_second_k3s_server_is_refused_once(good: Inventory) -> None:
+    """Each would make a cluster of its own, and the kubeconfig of one would overwrite the other's."""
+    servers = tuple(
+        Host(
+            name=name,
+            variables={
+                "k3s_server_node_ip": f"10.0.0.{number}",
+                "k3s_server_api_address": f"https://10.0.0.{number}:6443",
+                "k3s_server_cluster_cidr": "10.42.0.0/16",
+                "k3s_server_service_cidr": "10.43.0.0/16",
+            },
+            roles=frozenset({"k3s_server"}),
+        )
+        for number, name in ((20, "calypso"), (22, "atlas"))
+    )
+    one = replace(good, hosts=servers[:1], rules=Rules(), system=None)
+    assert refusals(one) == []
+    two = replace(good, hosts=servers, rules=Rules(), system=None)
+    assert [(each.code, each.subject) for each in refusals(two)] == [("BG-INV-018", "calypso")]
+
+
+def test_a_k3s_server_inside_its_own_pod_network_is_refused(good: Inventory) -> None:
+    variables = {
+        "k3s_server_node_ip": "10.42.0.20",
+        "k3s_server_cluster_cidr": "10.42.0.0/16",
+        "k3s_server_service_cidr": "10.43.0.0/16",
     }
-    changed = replace(spark, variables={**spark.variables, **changes})
-    assert refusals(replace(good, hosts=tuple(changed if host is spark else host for host in good.hosts))) == []
+    server = Host(name="calypso", variables=variables, roles=frozenset({"k3s_server"}))
+    assert [each.code for each in refusals(replace(good, hosts=(server,), rules=Rules(), system=None))] == [
+        "BG-INV-007"
+    ]

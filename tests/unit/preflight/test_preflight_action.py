@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,30 @@ PLAYBOOK = """\
 HOSTS = {"calypso": 20, "spark-01": 21, "onyx-m1": 31, "onyx-g1": 32}
 
 
-@pytest.fixture
-def site(root: Path, tmp_path: Path) -> Path:
+@dataclass(frozen=True)
+class Case:
+    """A run over the lab's inventory with extra variables; the code that refuses it, or none."""
+
+    name: str
+    system: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    hosts: tuple[str, ...] = tuple(HOSTS)
+
+
+CASES = (
+    Case("spark", "spark"),
+    Case("onyx", "onyx"),
+    Case("spark_without_the_other_system_s_hosts", "spark", hosts=("calypso", "spark-01")),
+    Case("replicas", "spark", {"spark_replicas": 49}, "BG-INV-002"),
+    Case("mig", "spark", {"nvidia_device_plugin_mig_strategy": "single"}, "BG-INV-003"),
+    Case("token", "spark", {"k3s_agent_token_file": "/nonexistent/token"}, "BG-INV-004"),
+    Case("checksums", "onyx", {"site_mirror_sha256": {}}, "BG-INV-010"),
+    Case("networks", "onyx", {"kubeadm_control_plane_pod_subnet": "10.91.0.0/16"}, "BG-INV-007"),
+)
+
+
+def make_site(root: Path, folder: Path) -> Path:
     """What the lab would have generated: addresses, secrets, and checksums of everything on its mirror."""
     versions = yaml.safe_load((root / "data/versions.yml").read_text(encoding="utf-8"))["components"]
     number = {name: component["version"] for name, component in versions.items()}
@@ -44,63 +65,60 @@ def site(root: Path, tmp_path: Path) -> Path:
         ("secrets/k3s-token", f"K10{'b' * 64}::server:{'c' * 32}\n"),
         ("kubeconfig/calypso.yaml", "clusters:\n- cluster: {server: 'https://10.91.0.20:6443'}\n"),
     ):
-        path = tmp_path / name
-        path.parent.mkdir()
+        path = folder / name
+        path.parent.mkdir(parents=True)
         path.touch(mode=0o600)
         path.write_text(text, encoding="utf-8")
     generated = {
         "lab": True,
-        "lab_state_dir": str(tmp_path),
+        "lab_state_dir": str(folder),
         "site_mirror_url": "http://10.91.0.10",
         "site_mirror_sha256": dict.fromkeys(artefacts, "a" * 64),
         "site_repository_key_fingerprint": "A" * 40,
     }
     hosts = {name: {"ansible_host": f"10.91.0.{number}"} for name, number in HOSTS.items()}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": generated, "hosts": hosts}}), encoding="utf-8")
-    (tmp_path / "playbook.yml").write_text(PLAYBOOK, encoding="utf-8")
-    return tmp_path
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": generated, "hosts": hosts}}), encoding="utf-8")
+    return folder / "hosts.yml"
 
 
-def run(root: Path, site: Path, system: str, **changes: Any) -> tuple[int, str]:
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        *("--inventory", str(root / "inventories/lab"), "--inventory", str(site / "hosts.yml")),
-        *("--extra-vars", json.dumps({"system": system, **changes}), "playbook.yml"),
-    ]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, cwd=site, env=environment, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def outcomes(run_playbooks: Any, root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Exit status and output of every case, run once."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "playbook.yml").write_text(PLAYBOOK, encoding="utf-8")
+    jobs = []
+    for case in CASES:
+        place = folder / case.name
+        generated = make_site(root, place)
+        inventory = yaml.safe_load(generated.read_text(encoding="utf-8"))
+        inventory["all"]["hosts"] = {name: inventory["all"]["hosts"][name] for name in case.hosts}
+        generated.write_text(yaml.safe_dump(inventory), encoding="utf-8")
+        extra = json.dumps({"system": case.system, **case.changes})
+        arguments = [
+            "-i",
+            str(root / "inventories/lab"),
+            "-i",
+            str(generated),
+            "-e",
+            extra,
+            str(folder / "playbook.yml"),
+        ]
+        jobs.append({"arguments": arguments, "log": str(place / "log"), "verdict": str(place / "verdict.json")})
+    statuses = run_playbooks(folder, jobs)
+    logs = [(folder / case.name / "log").read_text(encoding="utf-8") for case in CASES]
+    return {case.name: outcome for case, outcome in zip(CASES, zip(statuses, logs, strict=True), strict=True)}
 
 
-@pytest.mark.parametrize("system", ["spark", "onyx"])
-def test_lab_inventory_is_not_refused(root: Path, site: Path, system: str) -> None:
-    returncode, output = run(root, site, system)
+@pytest.mark.parametrize("case", [case for case in CASES if not case.code], ids=lambda case: case.name)
+def test_lab_inventory_is_not_refused(outcomes: dict[str, tuple[int, str]], case: Case) -> None:
+    status, output = outcomes[case.name]
     assert "BG-INV" not in output
-    assert returncode == 0
+    assert status == 0, output
 
 
-@pytest.mark.parametrize(
-    ("system", "changes", "code"),
-    [
-        ("spark", {"spark_replicas": 49}, "BG-INV-002"),
-        ("spark", {"nvidia_device_plugin_mig_strategy": "single"}, "BG-INV-003"),
-        ("spark", {"k3s_agent_token_file": "/nonexistent/token"}, "BG-INV-004"),
-        ("onyx", {"site_mirror_sha256": {}}, "BG-INV-010"),
-        ("onyx", {"kubeadm_control_plane_pod_subnet": "10.91.0.0/16"}, "BG-INV-007"),
-    ],
-)
-def test_spoilt_lab_inventory_is_refused(
-    root: Path, site: Path, system: str, changes: dict[str, Any], code: str
-) -> None:
-    returncode, output = run(root, site, system, **changes)
-    assert returncode == 2
-    assert code in output
+@pytest.mark.parametrize("case", [case for case in CASES if case.code], ids=lambda case: case.name)
+def test_spoilt_lab_inventory_is_refused(outcomes: dict[str, tuple[int, str]], case: Case) -> None:
+    status, output = outcomes[case.name]
+    assert status == 2
+    assert case.code in output
     assert "BG-INV-099" in output
-
-
-def test_one_system_alone_is_judged_without_the_other_ones_hosts(root: Path, site: Path) -> None:
-    inventory = yaml.safe_load((site / "hosts.yml").read_text(encoding="utf-8"))
-    inventory["all"]["hosts"] = {name: inventory["all"]["hosts"][name] for name in ("calypso", "spark-01")}
-    (site / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    returncode, output = run(root, site, "spark")
-    assert returncode == 0, output

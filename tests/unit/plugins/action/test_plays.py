@@ -130,3 +130,27 @@ def test_in_check_mode_the_verdict_is_told_and_fails_nothing(tmp_path: Path) -> 
     assert not result.get("failed", False)
     assert result["passed"] is False
     assert "BG-VERDICT-001" in result["msg"]
+
+
+def test_preconditions_fail_in_check_mode_as_well_and_prove_nothing(tmp_path: Path) -> None:
+    tasks = [verdict(findings=[finding(status)], preconditions=True) for status in ("fail", "ok")]
+    refused, met = play(tmp_path, *tasks, check_mode=True)
+    assert refused["failed"]
+    assert not met.get("failed", False)
+    # Without this key the callback counts no host as judged.
+    assert "passed" not in met
+
+
+def test_host_is_read_by_the_real_module_judged_and_compared(tmp_path: Path) -> None:
+    options = {"node_ip": "127.0.0.1", "targets": ["https://127.0.0.1:1"], "timeout_s": 2, "ports": ["1/tcp"]}
+    read, twins = play(
+        tmp_path,
+        {"name": "Read", "baremetal.gpu.host_preflight": options, "register": "host"},
+        {"name": "Compare", "baremetal.gpu.host_twins": {"readings": "host"}, "run_once": True},
+    )
+    statuses = {item["code"]: item["status"] for item in read["baremetal_gpu_findings"]}
+    assert statuses["BG-HOST-004"] == "ok", read["readings"]["host"]["interfaces"]
+    assert statuses["BG-HOST-014"] == "fail", "nothing listens on port 1"
+    assert set(statuses.values()) <= {"ok", "warn", "fail", "skipped", "unknown"}
+    assert "BG-HOST-002" not in statuses, "no profile was named"
+    assert (twins["compared"], twins["by_host"]) == (1, {})

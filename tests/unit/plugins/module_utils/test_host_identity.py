@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -108,8 +110,15 @@ def test_no_dgx_release_is_a_value_with_a_reason(tmp_path: Path) -> None:
     assert log.entries["dgx_release"].reason == "/etc/dgx-release: No such file or directory"
 
 
-def test_a_daemon_that_died_leaves_a_pipe_that_does_not_answer(tmp_path: Path) -> None:
-    alive, dead, odd = (tmp_path / "run/nvidia/mps/nvidia.com" / name / "pipe" for name in ("a", "b", "c"))
+@pytest.fixture
+def near_root() -> Iterator[Path]:
+    """A folder with a short path: a socket's may have 107 characters."""
+    with tempfile.TemporaryDirectory(prefix="bg-") as name:
+        yield Path(name)
+
+
+def test_a_daemon_that_died_leaves_a_pipe_that_does_not_answer(near_root: Path) -> None:
+    alive, dead, odd = (near_root / "run/nvidia/mps/nvidia.com" / name / "pipe" for name in ("a", "b", "c"))
     for directory in (alive, dead, odd):
         directory.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as closed:
@@ -119,7 +128,7 @@ def test_a_daemon_that_died_leaves_a_pipe_that_does_not_answer(tmp_path: Path) -
         closed.close()
         (odd / "control").write_text("")
         log = MissingLog()
-        found = read_mps_daemons(str(tmp_path), log)
+        found = read_mps_daemons(str(near_root), log)
     assert [(daemon.pipe_directory, daemon.responding) for daemon in found] == [
         ("/run/nvidia/mps/nvidia.com/a/pipe", True),
         ("/run/nvidia/mps/nvidia.com/b/pipe", False),

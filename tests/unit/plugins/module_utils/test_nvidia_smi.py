@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.baremetal.gpu.plugins.module_utils.gpu_fields import Gpu, normal_bus_id
 from ansible_collections.baremetal.gpu.plugins.module_utils.missing import ABSENT, NOT_SUPPORTED, UNREADABLE
 from ansible_collections.baremetal.gpu.plugins.module_utils.nvidia_smi import (
     NvidiaSmiFormatError,
-    normal_bus_id,
     parse,
     parse_compute_capabilities,
 )
@@ -42,7 +43,10 @@ def test_eight_h100_have_memory_in_bytes() -> None:
     assert len(document.gpus) == 8
     assert {gpu.memory_total_bytes for gpu in document.gpus} == {81559 * 1024**2}
     assert document.gpus[7].bus_id == "0000:17:00.0"
-    assert document.missing == {}
+    assert {missing.reason for missing in document.missing.values()} <= {
+        "nvidia-smi prints N/A",
+        "nvidia-smi has no such field",
+    }
 
 
 @pytest.mark.parametrize("text", ["N/A", "[N/A]", "Not Supported", "[Not Supported]", "n/a", " [ N/A ] "])
@@ -121,3 +125,52 @@ def test_compute_capabilities_leave_out_what_is_no_number() -> None:
 )
 def test_pci_addresses_are_as_the_kernel_writes_them(text: str, address: str) -> None:
     assert normal_bus_id(text) == address
+
+
+def test_health_is_read_with_its_units() -> None:
+    gpu = parse(h100_xml(1)).gpus[0]
+    assert gpu.pcie == {
+        "generation_current": 5,
+        "generation_max": 5,
+        "width_current": 16,
+        "width_max": 16,
+        "replays": 4,
+    }
+    assert gpu.ecc["aggregate"]["sram_correctable"] == 2
+    assert gpu.ecc["sram_threshold_exceeded"] is False
+    assert gpu.remapped_rows["histogram"] == {"max": 2560, "high": 0, "partial": 0, "low": 0, "none": 0}
+    assert gpu.power == {"draw_w": 71.95, "limit_w": 700.0, "default_limit_w": 700.0, "max_limit_w": 700.0}
+    assert gpu.clock_events["idle"] is True
+    assert (gpu.recovery_action, gpu.reset_required) == ("None", False)
+    assert (gpu.fabric["state"], gpu.fabric["status"]) == ("Completed", "Success")
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "value"),
+    [
+        ("clocks_event_reason", "clocks_throttle_reason", lambda gpu: gpu.clock_events["hw_slowdown"]),
+        ("gpu_power_readings", "power_readings", lambda gpu: gpu.power["limit_w"]),
+        ("current_power_limit", "power_limit", lambda gpu: gpu.power["limit_w"]),
+    ],
+)
+def test_tags_of_older_drivers_are_read_alike(new: str, old: str, value: Callable[[Gpu], object]) -> None:
+    xml = h100_xml(1)
+    assert new in xml
+    assert value(parse(xml.replace(new, old)).gpus[0]) == value(parse(xml).gpus[0])
+
+
+def test_a_block_that_is_one_word_explains_each_of_its_values() -> None:
+    document = parse(GB10_XML)
+    assert document.gpus[0].remapped_rows["pending"] is None
+    assert document.missing["gpus[0].remapped_rows.histogram.max"].kind == NOT_SUPPORTED
+
+
+def test_mig_devices_are_listed() -> None:
+    device = (
+        "<mig_device><index>0</index><gpu_instance_id>7</gpu_instance_id><compute_instance_id>0</compute_instance_id>"
+        "<fb_memory_usage><total>9984 MiB</total></fb_memory_usage></mig_device>"
+    )
+    gpu = parse(h100_xml(1).replace("\t\t\tNone\n", device)).gpus[0]
+    assert [(item.index, item.gpu_instance, item.memory_total_bytes) for item in gpu.mig_devices] == [
+        (0, 7, 9984 * 1024**2)
+    ]

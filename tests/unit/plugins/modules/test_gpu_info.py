@@ -14,6 +14,7 @@ from ansible_collections.baremetal.gpu.tests.unit.plugins.support import (
     add_driver,
     add_pci,
     add_program,
+    h100_xml,
     run_module,
     write,
 )
@@ -81,12 +82,66 @@ def test_a_complete_host_is_read_in_one_structure(host: Path) -> None:
     assert (found["simulated"], found["stand_ins"]) == (True, ["nvml"])
 
 
+def nulls(value: Any, path: str) -> set[str]:
+    """Paths of everything below a value that is null."""
+    if value is None:
+        return {path}
+    if isinstance(value, dict):
+        return {found for name, item in value.items() for found in nulls(item, f"{path}.{name}")}
+    return set()
+
+
 def test_every_null_has_a_reason(host: Path) -> None:
     add_smi(host, GB10_XML, capability="[N/A]")
     found = readings()
-    nulls = {f"gpus[0].{name}" for name, value in found["gpus"][0].items() if value is None}
-    assert nulls
-    assert nulls <= set(found["missing"])
+    empty = {path for name, value in found["gpus"][0].items() for path in nulls(value, f"gpus[0].{name}")}
+    empty |= nulls(found["host"], "host") | nulls(found["kernel_log"], "kernel_log")
+    assert empty
+    assert empty <= set(found["missing"])
+
+
+def test_a_host_s_links_adapters_services_and_kernel_log_are_read(host: Path) -> None:
+    write(host / "answer.xml", h100_xml(1))
+    uuid = "GPU-6810000-0000-4000-8000-000000000000"
+    links = f"GPU 0: NVIDIA H100 80GB HBM3 (UUID: {uuid})\n\t Link 0: 26.562 GB/s\n\t Link 1: <inactive>\n"
+    errors = f"GPU 0: NVIDIA H100 80GB HBM3 (UUID: {uuid})\n\t Link 0: Replay Errors: 3\n"
+    write(host / "links", links)
+    write(host / "errors", errors)
+    script = f'case "$1$2" in -q-x) cat {host}/answer.xml;; nvlink-s) cat {host}/links;; nvlink-e) cat {host}/errors;; esac\n'
+    add_program(host / "usr/bin", "nvidia-smi", script)
+    show = "Id=nvidia-fabricmanager.service\\nLoadState=loaded\\nActiveState=active\\nSubState=running"
+    add_program(host / "usr/bin", "systemctl", f"printf '{show}\\n'\n")
+    add_program(host / "usr/bin", "nv-fabricmanager", "echo 'Fabric Manager version is : 550.90.07'\n")
+    write(host / "sys/class/infiniband/mlx5_0/ports/1/state", "4: ACTIVE\n")
+    write(host / "dev/kmsg", "4,0,1000000,-;NVRM: Xid (PCI:0000:10:00): 79, pid=1, GPU has fallen off the bus.\n")
+    write(host / "proc/sys/kernel/random/boot_id", "b-1\n")
+    write(host / "proc/uptime", "600.25 100.00\n")
+    found = readings()
+    assert found["nvlinks"][0]["speeds_gb_per_s"] == {"0": 26.562, "1": None}
+    assert found["nvlinks"][0]["errors"] == {"0": {"replay": 3}}
+    assert found["host"]["fabric_manager"]["version"] == "550.90.07"
+    assert found["host"]["fabric_manager"]["service"]["active"] is True
+    assert (found["host"]["boot_id"], found["host"]["uptime_s"]) == ("b-1", 600.25)
+    assert found["rdma_adapters"][0]["ports"][0]["state"] == "ACTIVE"
+    assert found["kernel_log"]["events"][0]["number"] == 79
+    assert found["kernel_log"]["complete"] is True
+
+
+def test_the_csv_answers_where_the_xml_cannot_be_read(host: Path) -> None:
+    table = "uuid, name, pci.bus_id, driver_version\nGPU-1, NVIDIA H100 80GB HBM3, 00000000:10:00.0, 550.90.07\n"
+    write(host / "table", table)
+    add_program(
+        host / "usr/bin", "nvidia-smi", f'case "$1" in -q) echo "<nvidia_smi_log>";; *) cat {host}/table;; esac\n'
+    )
+    found = readings()
+    assert (found["nvidia_smi"]["answered"], found["nvidia_smi"]["source"]) == (True, "nvidia-smi --query-gpu")
+    assert found["gpus"][0]["bus_id"] == "0000:10:00.0"
+
+
+def test_a_kernel_log_that_cannot_be_read_is_missing_and_not_empty(host: Path) -> None:
+    found = readings()
+    assert found["kernel_log"] is None
+    assert "/dev/kmsg: No such file or directory" in found["missing"]["kernel_log"]["reason"]
 
 
 def test_a_driver_that_hangs_ends_the_reading_in_time(host: Path) -> None:

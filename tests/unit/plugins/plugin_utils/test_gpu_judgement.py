@@ -118,6 +118,8 @@ def change_driver(**values: str) -> Fault:
     return lambda found: found["driver"].update(values)
 
 
+@pytest.mark.requirement("SPARK-23", "ONYX-R016")
+@pytest.mark.requirement("SPARK-02", part="diagnostics of driver and GPU")
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -182,6 +184,7 @@ def test_a_driver_that_sees_no_gpu_is_no_healthy_host() -> None:
     assert judged["BG-GPU-003"] == UNKNOWN
 
 
+@pytest.mark.requirement("SPARK-23")
 def test_an_h100_declared_as_gb10_is_found_out() -> None:
     assert {"BG-GPU-001", "BG-GPU-003", "BG-GPU-004", "BG-GPU-005", "BG-GPU-006", "BG-GPU-013"} <= set(
         bad(h100(), "gb10")

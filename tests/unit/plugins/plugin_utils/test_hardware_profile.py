@@ -22,9 +22,17 @@ def test_every_profile_follows_the_schema_and_names_its_sources(path: Path) -> N
     data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     schema = json.loads((data_files.COLLECTION_ROOT / "data/schemas/hardware.schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(data, schema)
-    values = {f"{section}.{key}" for section in ("gpu", "driver") for key in data[section]}
+    values = {f"{section}.{key}" for section in ("gpu", "host", "driver", "health") for key in data[section]}
     assert set(data["sources"]) == values
     assert load_profile(path.stem).name == path.stem
+
+
+def test_what_gpu_health_expects_is_read() -> None:
+    server, spark = load_profile("h100-sxm-8").health, load_profile("gb10").health
+    assert server is not None
+    assert spark is not None
+    assert (server.rdma.ports, server.rdma.rate_gb_per_s, server.rdma.required) == (8, 400.0, True)
+    assert (spark.rdma.ports, spark.rdma.mtu, spark.rdma.required, spark.governor) == (2, 9000, False, "")
 
 
 def test_an_unknown_profile_names_the_near_one() -> None:
