@@ -25,9 +25,9 @@ shell_scripts() {
 check yamllint yamllint --strict .
 check ruff ruff check --quiet .
 check ruff-format ruff format --check --quiet .
-check mypy mypy -p lab -p ansible_collections.baremetal.gpu.plugins
+check mypy mypy -p lab -p tools -p molecule -p ansible_collections.baremetal.gpu.plugins -p ansible_collections.baremetal.gpu.tests
 # shellcheck disable=SC2046 # no file here has a space in its name; a test keeps it so
-check shellcheck shellcheck $(shell_scripts)
+check shellcheck shellcheck --external-sources $(shell_scripts)
 check codespell codespell
 check ansible-lint ansible-lint --offline -q
 

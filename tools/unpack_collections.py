@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Put the collections this one needs, and a link to the checkout, into a virtual environment.
 
-The collections come out of the pinned `ansible` wheel (requirements/collections.txt, checked against its hash), because
-package indexes serve that wheel where no Galaxy server is reached. Which ones: collections/requirements.yml.
-Run by tools/bootstrap.sh with the environment's own Python.
+The collections come out of the `ansible` wheel that the environment pins (the file `collections.txt` that is the argument,
+checked against its hash), because package indexes serve that wheel where no Galaxy server is reached. Which ones:
+collections/requirements.yml. Run by tools/bootstrap.sh with the environment's own Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-PIN = ROOT / "requirements" / "collections.txt"
 
 
 def needed(requirements: Path) -> list[str]:
@@ -57,13 +56,13 @@ def link(checkout: Path, into: Path) -> None:
     place.symlink_to(checkout)
 
 
-def main() -> None:
-    """Unpack and link into the running interpreter's site-packages."""
+def main(pin: Path) -> None:
+    """Unpack what the wheel pinned in `pin` holds, and link, into the running interpreter's site-packages."""
     site_packages = Path(sysconfig.get_paths()["purelib"])
     with tempfile.TemporaryDirectory() as scratch:
-        unpack(fetch(PIN, Path(scratch)), needed(ROOT / "collections" / "requirements.yml"), site_packages)
+        unpack(fetch(pin, Path(scratch)), needed(ROOT / "collections" / "requirements.yml"), site_packages)
     link(ROOT, site_packages)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
