@@ -121,8 +121,8 @@ test-lab: venv ## Everything that needs lab hosts (SCENARIO=spark|onyx for one m
 	@exec "$(PYTHON)" -m pytest $(if $(SCENARIO),tests/lab/test_scenarios.py -k "$(SCENARIO)",tests/lab)
 
 .PHONY: test-full
-test-full: venv ## Every drift by itself, 20 killed runs, all subsets of hosts, every lock-out; writes docs/test-full.md (hours)
-	@exec "$(PYTHON)" -m pytest --full tests/lab/test_check_mode.py tests/lab/test_robustness.py tests/lab/test_node_roll.py tests/lab/test_access.py
+test-full: venv ## All lab tests whole: every drift by itself, 20 killed runs, every lock-out; writes docs/test-full.md (hours)
+	@exec "$(PYTHON)" -m pytest $(SIDE_BY_SIDE) --full -rs tests/lab
 
 .PHONY: test-shared
 test-shared: venv ## Tests against reference captures kept beside the checkout, where they are present

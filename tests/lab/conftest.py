@@ -126,7 +126,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A full run leaves its result in the documentation, also a bad one."""
-    if session.config.getoption("--full") and _reports:
+    if session.config.getoption("--full") and _reports and not hasattr(session.config, "workerinput"):
         path = Path(session.config.rootpath) / "docs/test-full.md"
         path.write_text(page(_reports), encoding="utf-8")
 
@@ -138,7 +138,7 @@ def page(reports: list[pytest.TestReport]) -> str:
         for outcome in ("passed", "failed", "skipped")
     )
     rows = []
-    for report in reports:
+    for report in sorted(reports, key=lambda report: report.nodeid.partition("::")[0]):
         name = report.nodeid.split("::", 1)[-1].removeprefix("test_").replace("_", " ").replace("|", "/")
         told = "; ".join(str(value) for key, value in report.user_properties if key == "told").replace("|", "/")
         rows.append(f"| {name} | {report.outcome} | {report.duration:.0f} s | {told} |")
