@@ -83,10 +83,22 @@ def up(flags: dict[str, str]) -> int:
     own.pop("Expired", None)
     own.pop("KeyExpiry", None)
     own.update(Online=policy["online"], DNSName="spark.tailnet.example.")
-    own["Tags"] = [tag for tag in prefs["AdvertiseTags"] or [] if tag in policy["tags"]] or None
+    own["Tags"] = None
+    given = [tag for tag in prefs["AdvertiseTags"] or [] if tag in policy["tags"]] or None
+    save("next_tags.json", {"tags": given, "after": policy.get("tags_after", 0)})
     status.update(BackendState=policy["state"], HaveNodeKey=True, TailscaleIPs=policy["addresses"])
     save("status.json", status)
     return 0
+
+
+def take_tags() -> None:
+    """Tags come with the next map of the network, which is not there at once when the node is up."""
+    if (FOLDER / "next_tags.json").exists():
+        coming, status = load("next_tags.json"), load("status.json")
+        if coming["after"] <= 0:
+            status["Self"]["Tags"] = coming["tags"]
+            save("status.json", status)
+        save("next_tags.json", {**coming, "after": coming["after"] - 1})
 
 
 def main(arguments: list[str]) -> int:
@@ -97,6 +109,7 @@ def main(arguments: list[str]) -> int:
     words = [word for word in arguments if not word.startswith("--")]
     flags = dict(word[2:].split("=", 1) for word in arguments if word.startswith("--") and "=" in word)
     if words[0] == "status":
+        take_tags()
         print(json.dumps(load("status.json")))
         return 0 if load("status.json")["BackendState"] == "Running" else 1
     if words == ["debug", "prefs"]:

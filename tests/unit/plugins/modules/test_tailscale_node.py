@@ -268,7 +268,9 @@ def test_an_exit_node_that_nobody_declared_stays(host: Host, chosen: dict[str, A
     assert (prefs["ExitNodeIP"], prefs["ExitNodeAllowLANAccess"]) == ("100.64.0.7", True)
 
 
-def test_a_tag_that_the_login_server_does_not_give_costs_no_tag_that_it_gave(host: Host) -> None:
+@pytest.mark.parametrize("tags_after", [0, 2])
+def test_a_tag_that_the_login_server_does_not_give_costs_no_tag_that_it_gave(host: Host, tags_after: int) -> None:
+    host.allow(tags_after=tags_after)
     host.join(own={"Tags": ["tag:gpu"]}, AdvertiseTags=["tag:gpu"])
     result = run(host, tags=["tag:other"])
     assert (result["failed"], result["code"]) == (True, "BG-TAILNET-006")
