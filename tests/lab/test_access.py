@@ -48,7 +48,8 @@ exec /usr/sbin/nft "$@"
 
 @pytest.fixture(scope="module")
 def booted_host(root: Path) -> Iterator[AccessHost]:
-    host = AccessHost(root, root / ".lab/tests-access")
+    # Not the state of the system `access`, which other tests may have booted meanwhile.
+    host = AccessHost(root, root / ".lab/tests-lock-out")
     host.state.parent.mkdir(exist_ok=True)
     with host.state.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
