@@ -84,6 +84,12 @@ def access_lab(root: Path) -> Iterator[Lab]:
     yield from booted(root, "access")
 
 
+@pytest.fixture(scope="session")
+def pair_lab(root: Path) -> Iterator[Lab]:
+    """Calypso and two agents of it, spark-01 and spark-03, bare."""
+    yield from booted(root, "spark-pair")
+
+
 def converged(lab: Lab, playbook: str) -> Converged:
     """Plan, then run. Raises AssertionError when the run does not end in proof."""
     plan = lab.play("plan.yml", "--limit", "spark_system" if playbook == "spark.yml" else "onyx")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -57,7 +59,7 @@ def test_systems_that_share_a_host_are_not_chosen_together():
 def test_a_host_without_a_group_stands_in_the_inventory():
     declared = yaml.safe_load((REPOSITORY / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))
 
-    def names(group):
+    def names(group: dict[str, Any]) -> set[str]:
         below = (names(each) for each in (group.get("children") or {}).values())
         return set(group.get("hosts") or {}).union(*below)
 
