@@ -45,6 +45,7 @@ class Case:
 
 CASES = {"free": Case(100), "budget": Case(2, kept=True, limit_s=5), "stuck": Case(2, stuck=True, limit_s=5)}
 _PLAYBOOK = (str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,")
+_OWN_PYTHON = {"ansible_python_interpreter": sys.executable}
 WAYS = ("node_drain", "kubectl", "k8s_drain_waits", "k8s_drain")
 
 
@@ -78,7 +79,8 @@ def _start(log: Path) -> float:
     """Seconds of a playbook with one ping: what Ansible takes for itself."""
     playbook = log.with_suffix(".yml")
     playbook.write_text(yaml.safe_dump(ping_playbook({"localhost": 1})), encoding="utf-8")
-    usage = run([*_PLAYBOOK, "--connection", "local", str(playbook)], log, cwd=REPOSITORY, environment=_environment())
+    command = [*_PLAYBOOK, "--connection", "local", "--extra-vars", json.dumps(_OWN_PYTHON), str(playbook)]
+    usage = run(command, log, cwd=REPOSITORY, environment=_environment())
     if usage.returncode:
         raise RuntimeError(f"a ping ended with {usage.returncode}; see {log}")
     return round(usage.wall_s, 2)
@@ -132,7 +134,7 @@ def _command(cluster: RealCluster, case: Case, way: str, said_file: Path) -> lis
         "limit_s": case.limit_s,
         "waits": way == "k8s_drain_waits",
         "said_file": str(said_file),
-        "ansible_python_interpreter": sys.executable,
+        **_OWN_PYTHON,
     }
     playbook = HERE / f"drain_{way.removesuffix('_waits')}.yml"
     return [*_PLAYBOOK, "--extra-vars", json.dumps(values), str(playbook)]
