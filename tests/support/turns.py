@@ -16,6 +16,7 @@ SHARED_HOSTS = {
     "onyx_lab": "lab of onyx",
     "access_lab": "lab of access",
     "pair_lab": "lab of spark-pair",
+    "before_lab": "lab of spark-before",
 }
 FIRST = ("lab of spark", "tests/lab/test_scenarios.py", "lab of onyx", "tests/lab/", "tests/lanes/", "tests/sanity/")
 
