@@ -399,7 +399,7 @@ def drain_table(part: Drains) -> str:
             _DRAIN_WAYS[way],
             Spread.of(found.wall_s).text(),
             "succeeds" if found.succeeded else "fails",
-            _named(found),
+            _named(found, part.pods[case]),
             f"{'cordoned' if found.cordoned else 'not cordoned'}, {found.left or 'no'} pods left",
         ]
         for case, ways in part.cases.items()
@@ -410,8 +410,8 @@ def drain_table(part: Drains) -> str:
     return f"{table(header, rows)}\n{start} The machine meanwhile: {load_text(part.load)}.\n"
 
 
-def _named(found: Drained) -> str:
-    named = [f"{found.pods_named} pods"] if found.pods_named else []
+def _named(found: Drained, pods: int) -> str:
+    named = [f"{found.pods_named} of {pods} pods"] if found.pods_named else []
     return " and ".join([*named, *(["the budget"] if found.budget_named else [])]) or "nothing"
 
 

@@ -161,7 +161,7 @@ def test_drains_are_told_with_what_they_named_and_how_they_left_the_node() -> No
         "| 100 pods, nothing blocks | `node_drain` | 4.0 (3.0 to 5.0) | succeeds | nothing | cordoned, no pods left |"
         in text
     )
-    blocked = "| 2 pods under a budget that allows none | `node_drain` | 3.0 | fails | 2 pods and the budget | not cordoned, 2 pods left |"
+    blocked = "| 2 pods under a budget that allows none | `node_drain` | 3.0 | fails | 2 of 2 pods and the budget | not cordoned, 2 pods left |"
     assert blocked in text
     assert "A playbook with one ping takes 1.5 (1.0 to 2.0) s." in text
 
