@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 from lab import artefacts, engine, faults, hosts, machine, network, power, supervisor, system, upkeep
-from lab.model import UnknownHostError, find_host, systems
+from lab.model import SharedHostError, UnknownHostError, find_host, systems
 from lab.podman import PodmanError
 
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         return VERBS[chosen.verb](chosen)
-    except (UnknownHostError, faults.FaultError, hosts.HostError, PodmanError) as error:
+    except (UnknownHostError, SharedHostError, faults.FaultError, hosts.HostError, PodmanError) as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -132,9 +132,9 @@ def _cache_check(_chosen: argparse.Namespace) -> int:
 
 
 def _cache_prune(chosen: argparse.Namespace) -> int:
-    # What optional systems need is of this checkout's versions, too.
-    optional = {module for system in systems().values() for module in system.modules}
-    entries = [entry for plan in (artefacts.plan(), artefacts.plan(optional)) for entry in plan.entries.values()]
+    # What optional systems need is of this checkout's versions, too; each has a mirror of its own.
+    chosen_modules = {frozenset(system.modules) for system in systems().values()}
+    entries = [entry for modules in chosen_modules for entry in artefacts.plan(modules).entries.values()]
     upkeep.prune(entries, days=chosen.days, unpinned=chosen.unpinned)
     return 0
 

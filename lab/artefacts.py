@@ -106,9 +106,10 @@ def plan(optional: Collection[str] = ()) -> Plan:
         for purpose in images.archive_names()
     }
     nfd_crds = programs["node-feature-discovery"] / "nfd-api-crds.yaml"
-    # The one that hosts install, and the one that they can be upgraded to.
-    k3s_releases = (version("k3s"), k3s_standin.next_release(version("k3s")))
-    k3s_needs = ("parts", *(f"programs/{name}" for name in _K3S_MODULES))
+    # The one that hosts install, and the one that they can be upgraded to; where it is asked for, the minor release before.
+    k3s_kubernetes = dict.fromkeys((version("k3s"), k3s_standin.next_release(version("k3s"))), "kubernetes")
+    if "kubernetes-before" in programs:
+        k3s_kubernetes[version("k3s_before")] = "kubernetes-before"
     sources = {
         "apt": draft.add("apt", _apt(programs, key), ("programs/container-toolkit",)),
         "rpm": draft.add(
@@ -116,8 +117,13 @@ def plan(optional: Collection[str] = ()) -> Plan:
         ),
         "keys/repository.asc": key.public,
         **{
-            _k3s_path(release): draft.add(f"k3s/{release}", _k3s(programs, parts, release), k3s_needs) / "k3s"
-            for release in k3s_releases
+            _k3s_path(release): draft.add(
+                f"k3s/{release}",
+                _k3s(programs, programs[kubernetes], parts, release),
+                ("parts", *(f"programs/{name}" for name in (kubernetes, *_K3S_MODULES))),
+            )
+            / "k3s"
+            for release, kubernetes in k3s_kubernetes.items()
         },
         **{path: archives[purpose] for purpose, path in images.archive_names().items()},
         f"manifests/nfd-api-crds-{version('node_feature_discovery')}.yaml": nfd_crds,
@@ -135,7 +141,7 @@ def plan(optional: Collection[str] = ()) -> Plan:
         (
             *("apt", "rpm", "manifests", "programs/node-feature-discovery"),
             *(name for name in draft.entries if name.startswith("tailscale/")),
-            *(f"k3s/{release}" for release in k3s_releases),
+            *(f"k3s/{release}" for release in k3s_kubernetes),
             *(f"images/{name}" for name in archives),
         ),
     )
@@ -260,13 +266,14 @@ def _package_code() -> list[Path]:
     return [packages.TEMPLATES, LAB / "packages.py", LAB / "catalogue.py"]
 
 
-_K3S_MODULES = ("kubernetes", "etcd", "flannel")
+_K3S_MODULES = ("etcd", "flannel")
+"""Beside Kubernetes."""
 
 
-def _k3s(programs: Mapping[str, Path], parts: Path, release: str) -> Entry:
-    """The k3s stand-in of one release as one file that carries the programs it supervises."""
+def _k3s(programs: Mapping[str, Path], kubernetes: Path, parts: Path, release: str) -> Entry:
+    """The k3s stand-in of one release, of the Kubernetes in that folder, as one file that carries the programs it supervises."""
     binaries = {
-        "hyperkube": programs["kubernetes"] / "hyperkube",
+        "hyperkube": kubernetes / "hyperkube",
         **{name: programs["etcd"] / name for name in ("etcd", "etcdctl")},
         "flanneld": programs["flannel"] / "flanneld",
         **{name: parts / "usr/bin" / name for name in ("containerd", "containerd-shim-runc-v2", "ctr")},

@@ -7,6 +7,7 @@ soon as its own hosts are ready.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +31,8 @@ class _Work:
 
     plan: artefacts.Plan
     machines: tuple[Host, ...]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """Of the chosen systems' inventory."""
     started: list[str] = field(default_factory=list)
     """Hosts that were started now."""
     runs: dict[str, Run] = field(default_factory=dict)
@@ -45,9 +48,9 @@ class _Work:
     def prepare(self, _: Activity) -> None:
         if self.broken:
             # The site was prepared before that host was broken; preparing it again would have to reach it.
-            site.write_inventory(self.machines, self.plan.result())
+            site.write_inventory(self.machines, self.plan.result(), self.variables)
         else:
-            site.prepare(self.machines, self.plan.result())
+            site.prepare(self.machines, self.plan.result(), self.variables)
 
     @property
     def broken(self) -> bool:
@@ -68,7 +71,7 @@ def up(names: list[str] | None, fleet_size: int = 0) -> list[str]:
     """
     chosen = select(names) if names or not fleet_size else ()
     machines = hosts_of(chosen) or (mirror(),)
-    work = _Work(_plan(chosen), machines + fleet(fleet_size))
+    work = _Work(_plan(chosen), machines + fleet(fleet_size), _variables(chosen))
     timings = _run(work, _site_steps(work))
     _tell(timings)
     return work.started
@@ -76,6 +79,10 @@ def up(names: list[str] | None, fleet_size: int = 0) -> list[str]:
 
 def _plan(chosen: tuple[System, ...]) -> artefacts.Plan:
     return artefacts.plan({module for system in chosen for module in system.modules})
+
+
+def _variables(chosen: tuple[System, ...]) -> dict[str, Any]:
+    return {name: value for system in chosen for name, value in system.variables.items()}
 
 
 def boot(names: list[str]) -> list[str]:
@@ -99,7 +106,7 @@ def lab(names: list[str] | None, *, check: bool = False) -> int:
     With `check` the playbooks only predict what they would change.
     """
     chosen = select(names)
-    work = _Work(_plan(chosen), hosts_of(chosen))
+    work = _Work(_plan(chosen), hosts_of(chosen), _variables(chosen))
     extra = ("--check", "--diff") if check else ()
     timings = _run(work, [*_site_steps(work), *(_play_step(work, system, extra) for system in chosen)])
     runs = [work.runs[system.name] for system in chosen]

@@ -78,22 +78,27 @@ _TAILSCALE = "tailscale.com"
 _HELM_DIFF = "github.com/databus23/helm-diff/v3"
 
 
+def _kubernetes_stamps(release: str) -> str:
+    """Linker flags with which Kubernetes' programs say which release they are."""
+    major, minor = release.removeprefix("v").split(".")[:2]
+    return _stamps(
+        {
+            "k8s.io/component-base/version.gitVersion": release,
+            "k8s.io/component-base/version.gitMajor": major,
+            "k8s.io/component-base/version.gitMinor": minor,
+            "k8s.io/client-go/pkg/version.gitVersion": release,
+        }
+    )
+
+
 def modules() -> tuple[Module, ...]:
     """Everything that the lab can build from Go modules, the longest build first, so that the compiler's cache fills for the others."""
-    kubernetes = version("kubernetes")
     major, minor = number("kubernetes").split(".")[:2]
     return (
         Module(
             folder="kubernetes",
             programs={"hyperkube": "."},
-            ldflags=_stamps(
-                {
-                    "k8s.io/component-base/version.gitVersion": kubernetes,
-                    "k8s.io/component-base/version.gitMajor": major,
-                    "k8s.io/component-base/version.gitMinor": minor,
-                    "k8s.io/client-go/pkg/version.gitVersion": kubernetes,
-                }
-            ),
+            ldflags=_kubernetes_stamps(version("kubernetes")),
             extras={"pause.c": Extra("k8s.io/kubernetes", "build/pause/linux/pause.c")},
         ),
         Module(
@@ -152,6 +157,12 @@ def modules() -> tuple[Module, ...]:
                 }
             ),
             extras={"plugin.yaml": Extra(_HELM_DIFF, "plugin.yaml")},
+        ),
+        Module(
+            folder="kubernetes-before",
+            programs={"hyperkube": "."},
+            ldflags=_kubernetes_stamps(version("k3s_before").partition("+")[0]),
+            optional=True,
         ),
         Module(
             folder="kwok",

@@ -11,7 +11,15 @@ from pathlib import Path
 from lab import disks, dress, faults, power, supervisor, upkeep
 from lab.cache import content_key
 from lab.model import Host, mirror
-from lab.network import address, container, ensure_network, network_name, remove_network, ssh_sockets
+from lab.network import (
+    address,
+    container,
+    ensure_network,
+    hardware_address,
+    network_name,
+    remove_network,
+    ssh_sockets,
+)
 from lab.podman import command, keep_store, podman, store
 from lab.progress import say, step
 from lab.rootfs import image, image_key
@@ -195,6 +203,7 @@ def _create(host: Host, reference: str, simulation: Path | None) -> None:
         "--ulimit=nproc=20000:20000",
         f"--network={network_name()}",
         f"--ip={address(host.address)}",
+        f"--mac-address={hardware_address(host.address)}",
         f"--add-host=mirror.lab.internal:{address(mirror().address)}",
         f"--label={MADE_OF}={_inputs(host, simulation)}",
         f"--hostname={host.name}",

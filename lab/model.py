@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,6 +27,8 @@ class Host:
     hardware: str | None = None
     purpose: str = "managed"
     runs: tuple[str, ...] = ()
+    group: str = ""
+    """Group of the inventory that it is in only while the lab has it; the others stand in `inventories/lab`."""
     memory_mib: int | None = None
     """Bound on its memory; None leaves it unbounded."""
     cpus: float | None = None
@@ -46,6 +51,10 @@ class UnknownHostError(RuntimeError):
     """No host of the lab has this name; the message names those that are near."""
 
 
+class SharedHostError(RuntimeError):
+    """Systems that were chosen together have a host in common."""
+
+
 @dataclass(frozen=True)
 class System:
     """One reference system: the hosts it needs, the playbook that builds it, the services whose restarts matter."""
@@ -58,6 +67,8 @@ class System:
     """Whether it is left out unless it is asked for by its name."""
     modules: tuple[str, ...] = ()
     """Optional Go modules (`lab/golang.py`) that its site is made of."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """What its inventory says beside what is declared in `inventories/lab`."""
 
 
 @cache
@@ -76,6 +87,7 @@ def systems() -> dict[str, System]:
             services=tuple(fields["services"]),
             optional=fields.get("optional", False),
             modules=tuple(fields.get("modules", ())),
+            variables=fields.get("variables", {}),
         )
         for name, fields in document["systems"].items()
     }
@@ -97,9 +109,17 @@ def fleet(count: int) -> tuple[Host, ...]:
 
 
 def select(names: list[str] | None) -> tuple[System, ...]:
-    """The systems to work on; without a choice all that are not optional."""
+    """The systems to work on; without a choice all that are not optional.
+
+    Raises SharedHostError for two that have a host in common: each would make it what it wants.
+    """
     known = systems()
-    return tuple(known[name] for name in names or [name for name, system in known.items() if not system.optional])
+    chosen = tuple(known[name] for name in names or [name for name, system in known.items() if not system.optional])
+    for one, other in itertools.combinations(chosen, 2):
+        shared = [host.name for host in one.hosts if host in other.hosts and host.purpose != "mirror"]
+        if shared and one != other:
+            raise SharedHostError(f"systems {one.name} and {other.name} share {', '.join(shared)}: choose one of them")
+    return chosen
 
 
 def hosts_of(chosen: tuple[System, ...]) -> tuple[Host, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +65,15 @@ def mirror_url() -> str:
     return f"http://{address(mirror().address)}"
 
 
-def prepare(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
+def prepare(hosts: tuple[Host, ...], artefacts: Artefacts, variables: Mapping[str, Any]) -> None:
     """Let the mirror serve, and write what the plays need to know about the site. Safe to repeat; a second call changes nothing."""
     _serve_mirror(artefacts.tree)
     helm.link(artefacts.helm)
-    write_inventory(hosts, artefacts)
+    write_inventory(hosts, artefacts, variables)
 
 
-def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
-    """The generated half of the inventory: addresses, keys, and what this site's mirror holds."""
+def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts, variables: Mapping[str, Any]) -> None:
+    """The generated half of the inventory: addresses, keys, what this site's mirror holds, and `variables` of the chosen systems."""
     inventory: dict[str, Any] = {
         "all": {
             "vars": {
@@ -87,6 +87,7 @@ def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(ssh_key()),
                 "ansible_ssh_common_args": f"-o UserKnownHostsFile={STATE}/ssh/known_hosts -o IdentitiesOnly=yes",
+                **variables,
             },
             "hosts": {host.name: {"ansible_host": address(host.address)} for host in hosts if host.purpose != "mirror"},
         }
@@ -94,10 +95,12 @@ def write_inventory(hosts: tuple[Host, ...], artefacts: Artefacts) -> None:
     for host in hosts:
         if host.purpose == "login-server":
             inventory["all"]["vars"]["site_login_server"] = address(host.address)
-    members = [host.name for host in hosts if host.purpose == "fleet"]
-    if members:
-        # Declared here because their number is chosen when they are booted.
-        inventory["all"]["children"] = {"fleet": {"hosts": dict.fromkeys(members)}}
+    # Declared here because they are there only when they were asked for.
+    groups = {host.group for host in hosts if host.group}
+    if groups:
+        inventory["all"]["children"] = {
+            group: {"hosts": {host.name: None for host in hosts if host.group == group}} for group in sorted(groups)
+        }
     write_private(STATE / "inventory/hosts.yml", yaml.safe_dump(inventory, sort_keys=False))
 
 

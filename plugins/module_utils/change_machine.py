@@ -186,11 +186,6 @@ def next_of(journal: Sequence[Entry], steps: Sequence[str]) -> str:
     return next((step for step in steps if step not in done), "")
 
 
-def in_order(nodes: Sequence[str], journals: Mapping[str, Sequence[Entry]]) -> Tuple[str, ...]:
-    """Nodes whose change was cut off come first: they are out, and others would find no room in the budget."""
-    return tuple(sorted(nodes, key=lambda node: not unfinished(journals.get(node, ()))))
-
-
 def claim_lock(found: Optional[Lock], holder: str, now: float, settings: Settings) -> Lock:
     """The lock to write. Raises ``StopError`` when it is another's."""
     if found is not None and found.holder != holder:

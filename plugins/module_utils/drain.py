@@ -39,14 +39,21 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.eviction import (
 )
 from ansible_collections.baremetal.gpu.plugins.module_utils.followed_objects import Followed
 from ansible_collections.baremetal.gpu.plugins.module_utils.node_capacity import NodeReading, parse_node
-from ansible_collections.baremetal.gpu.plugins.module_utils.node_list import NODES, PODS, Cluster, TransientError
+from ansible_collections.baremetal.gpu.plugins.module_utils.node_list import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    NODES,
+    PODS,
+    Cluster,
+    TransientError,
+    patiently,
+)
 
 T = TypeVar("T")
 
 BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 # Requests under way at once: what the client's connection pool holds on a small machine.
 _WORKERS = 8
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 
 OPTIONS: Dict[str, Any] = {
     "timeout_s": {"type": "float", "default": 300},
@@ -372,10 +379,10 @@ class Drain:
             if attempt.kind == GONE:
                 self._pods.objects.pop(uid, None)
             self._attempts[uid] = attempt
-            pause = min(_LONGEST_PAUSE_S, 2 * self._pauses.get(uid, _FIRST_PAUSE_S / 2))
+            pause = min(LONGEST_PAUSE_S, 2 * self._pauses.get(uid, FIRST_PAUSE_S / 2))
             self._pauses[uid] = pause
             # One that was accepted shows that it ends; if it does not, it is asked for again.
-            wait = _LONGEST_PAUSE_S if attempt.kind == ACCEPTED else max(pause, attempt.retry_after_s)
+            wait = LONGEST_PAUSE_S if attempt.kind == ACCEPTED else max(pause, attempt.retry_after_s)
             self._due[uid] = self._deadline if attempt.kind == REFUSED else now + wait
 
     def _note_gone(self) -> None:
@@ -486,7 +493,7 @@ class Drain:
         if has_effect:
             return True, _and(error, "the node stays cordoned, because pods were evicted")
         try:
-            self._patiently(lambda: self._set_cordon(False), self._clock() + _LONGEST_PAUSE_S)
+            self._patiently(lambda: self._set_cordon(False), self._clock() + LONGEST_PAUSE_S)
         except GpuError as failed:
             return None, _and(
                 error, "nothing was evicted, but the cordon could not be taken back ({0})".format(failed.what)
@@ -529,18 +536,12 @@ class Drain:
 
     def _patiently(self, call: Callable[[], T], deadline: float) -> T:
         """Ask again while the API does not answer. Raises ``GpuError`` BG-DRAIN-108 at the deadline, another when it refuses."""
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                return call()
-            except TransientError as error:
-                if self._clock() >= deadline:
-                    raise GpuError(
-                        "BG-DRAIN-108", error.what, "the drain can neither go on nor be judged", error.remedy
-                    ) from error
-                asked = max(pause, error.retry_after_s or 0.0)
-                self._sleep(max(0.0, min(asked, deadline - self._clock())))
-                pause = min(_LONGEST_PAUSE_S, 2 * pause)
+        try:
+            return patiently(call, deadline, self._clock, self._sleep)
+        except TransientError as error:
+            raise GpuError(
+                "BG-DRAIN-108", error.what, "the drain can neither go on nor be judged", error.remedy
+            ) from error
 
 
 def _listed(pods: Sequence[Tuple[Pod, str]]) -> str:

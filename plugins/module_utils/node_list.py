@@ -31,6 +31,8 @@ NODES = "/api/v1/nodes"
 PODS = "/api/v1/pods"
 PAGE_SIZE = 250
 """Objects of one page. A node of real size is some 25 kB: a page is parsed in some 50 MB."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 5.0
+"""Pauses before what got no answer, or one that may pass, is asked for again."""
 
 
 class TransientError(GpuError):
@@ -45,6 +47,20 @@ class NotServedError(GpuError):
 
 class ExpiredError(Exception):
     """The API server has forgotten the version that was to be read on from; the list must be read from the start."""
+
+
+def patiently(call: Callable[[], T], deadline: float, clock: Callable[[], float], sleep: Callable[[float], None]) -> T:
+    """Ask again while the API does not answer, with growing pauses. Raises the last ``TransientError`` at the deadline (on ``clock``)."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return call()
+        except TransientError as error:
+            left = deadline - clock()
+            if left <= 0:
+                raise
+            sleep(min(left, max(pause_s, error.retry_after_s or 0.0)))
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
 
 @dataclass(frozen=True)

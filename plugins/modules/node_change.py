@@ -57,47 +57,6 @@ options:
     description: The word that whoever holds an ended lock, or has the node out, is dead and never goes on.
     type: bool
     default: false
-  drain:
-    description: How the node is emptied. The options are those of M(baremetal.gpu.node_drain).
-    type: dict
-    default: {}
-    suboptions:
-      timeout_s:
-        description: From the first eviction until the last pod has ended, in seconds.
-        type: float
-        default: 300
-      grace_period_s:
-        description: How long each pod may take to end, in seconds. When not given, what the pod itself says.
-        type: int
-      daemonset:
-        description: Pods of a DaemonSet.
-        type: str
-        choices: [skip, refuse]
-        default: skip
-      static:
-        description: Pods that the kubelet runs from files.
-        type: str
-        choices: [skip, refuse]
-        default: skip
-      emptydir:
-        description: Pods that have an emptyDir, whose content is lost.
-        type: str
-        choices: [evict, refuse]
-        default: refuse
-      bare:
-        description: Pods without a controller, which nothing starts again.
-        type: str
-        choices: [evict, refuse]
-        default: refuse
-      gpu_jobs:
-        description: Pods that hold GPUs and run to an end of their own.
-        type: str
-        choices: [evict, refuse]
-        default: refuse
-      gpu_jobs_wait_s:
-        description: How long such pods are waited for first, in seconds.
-        type: float
-        default: 0
   resources:
     description: Extended resources that the node has to offer again, with their counts.
     type: dict
@@ -132,6 +91,7 @@ options:
         type: str
         default: ""
 extends_documentation_fragment:
+  - baremetal.gpu.drain.nested
   - baremetal.gpu.attributes
   - baremetal.gpu.attributes.controller_only
   - baremetal.gpu.cluster

@@ -31,45 +31,6 @@ options:
     type: str
     choices: [drained, uncordoned]
     default: drained
-  timeout_s:
-    description: How long from the first eviction until the last pod has ended, in seconds. Reaching it is a failure.
-    type: float
-    default: 300
-  grace_period_s:
-    description: How long each pod may take to end, in seconds. When not given, what the pod itself says.
-    type: int
-  daemonset:
-    description: What is done with pods of a DaemonSet, which its controller starts on cordoned nodes too.
-    type: str
-    choices: [skip, refuse]
-    default: skip
-  static:
-    description: What is done with pods that the kubelet runs from files. The API cannot end them.
-    type: str
-    choices: [skip, refuse]
-    default: skip
-  emptydir:
-    description: What is done with pods that have an emptyDir, whose content is lost.
-    type: str
-    choices: [evict, refuse]
-    default: refuse
-  bare:
-    description: What is done with pods without a controller, which nothing starts again.
-    type: str
-    choices: [evict, refuse]
-    default: refuse
-  gpu_jobs:
-    description:
-      - What is done with pods that hold GPUs and run to an end of their own (their restart policy is not C(Always)). What they have not
-        saved is lost.
-    type: str
-    choices: [evict, refuse]
-    default: refuse
-  gpu_jobs_wait_s:
-    description:
-      - How long such pods may go on after the cordon until they have ended, in seconds, before O(timeout_s) begins. Then O(gpu_jobs) decides.
-    type: float
-    default: 0
 attributes:
   check_mode:
     support: full
@@ -78,6 +39,7 @@ attributes:
   idempotent:
     support: full
 extends_documentation_fragment:
+  - baremetal.gpu.drain
   - baremetal.gpu.kube_auth
   - baremetal.gpu.attributes
   - baremetal.gpu.cluster

@@ -23,7 +23,7 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.drain import Drain, 
 from ansible_collections.baremetal.gpu.plugins.module_utils.drain_plan import Policies
 from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
 from ansible_collections.baremetal.gpu.plugins.module_utils.node_lease import NAMESPACE, NodeLease
-from ansible_collections.baremetal.gpu.plugins.module_utils.node_list import Cluster, TransientError
+from ansible_collections.baremetal.gpu.plugins.module_utils.node_list import Cluster, patiently
 from ansible_collections.baremetal.gpu.plugins.module_utils.node_readiness import Waiter, Wanted
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.change_journal import Journal, drive, opened, read
 
@@ -40,7 +40,6 @@ _RIGHTS = (
         for verb in ("get", "create", "patch")
     ),
 )
-_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -230,14 +229,7 @@ class NodeChanging:
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Ask again while the API does not answer: writes name their version, so one that was served is not served twice."""
-        deadline = self._clock() + self._options.api_s
-        while True:
-            try:
-                return call()
-            except TransientError as error:
-                if self._clock() >= deadline:
-                    raise
-                self._sleep(min(error.retry_after_s or _PAUSE_S, max(0.0, deadline - self._clock())))
+        return patiently(call, self._clock() + self._options.api_s, self._clock, self._sleep)
 
     def _do(self, request: Do, answer: Answer | None, journal: Journal) -> Outcome | None:
         own: dict[str, Callable[[], Outcome]] = {

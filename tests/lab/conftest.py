@@ -84,6 +84,18 @@ def access_lab(root: Path) -> Iterator[Lab]:
     yield from booted(root, "access")
 
 
+@pytest.fixture(scope="session")
+def pair_lab(root: Path) -> Iterator[Lab]:
+    """Calypso and two agents of it, spark-01 and spark-03, bare."""
+    yield from booted(root, "spark-pair")
+
+
+@pytest.fixture(scope="session")
+def before_lab(root: Path) -> Iterator[Lab]:
+    """Calypso with the minor release of k3s before, and a bare spark-01."""
+    yield from booted(root, "spark-before")
+
+
 def converged(lab: Lab, playbook: str) -> Converged:
     """Plan, then run. Raises AssertionError when the run does not end in proof."""
     plan = lab.play("plan.yml", "--limit", "spark_system" if playbook == "spark.yml" else "onyx")

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 # Tests that share one lab's hosts, by the fixture that boots them. What takes longest comes first, so that it does not end last.
-SHARED_HOSTS = {"spark_lab": "lab of spark", "onyx_lab": "lab of onyx", "access_lab": "lab of access"}
+SHARED_HOSTS = {
+    "spark_lab": "lab of spark",
+    "onyx_lab": "lab of onyx",
+    "access_lab": "lab of access",
+    "pair_lab": "lab of spark-pair",
+    "before_lab": "lab of spark-before",
+}
 FIRST = ("lab of spark", "tests/lab/test_scenarios.py", "lab of onyx", "tests/lab/", "tests/lanes/", "tests/sanity/")
 
 

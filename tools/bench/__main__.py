@@ -19,7 +19,7 @@ from typing import Any
 from lab import hosts, machine, network, system
 from lab.progress import say
 from lab.settings import REPOSITORY, STATE
-from tools.bench import host_modules, large_cluster, measure, page, parts, reports, results
+from tools.bench import drains, host_modules, large_cluster, measure, page, parts, reports, results
 from tools.bench.nccl_log import BUDGET_S as NCCL_BUDGET_S
 from tools.bench.nccl_log import BYTES as NCCL_BYTES
 from tools.bench.nccl_log import REPETITIONS as NCCL_REPETITIONS
@@ -36,8 +36,9 @@ PARTS: Mapping[str, Callable[[parts.Repetitions], dict[str, Any]]] = {
     "fleet": parts.fleet_scaling,
     "report": reports.report,
     "cluster": large_cluster.measure,
+    "drain": drains.measure,
 }
-WITHOUT_HOSTS = frozenset({"cluster", "host_modules", "nccl", "report"})
+WITHOUT_HOSTS = frozenset({"cluster", "drain", "host_modules", "nccl", "report"})
 """Parts that boot no lab hosts."""
 OWN_BUDGETS_S = {"host_modules": host_modules.BUDGET_S}
 
@@ -55,6 +56,7 @@ def plan(repetitions: parts.Repetitions, chosen: list[str]) -> str:
         "report": f"{repetitions.report} times the documents about a run over {reports.HOSTS} hosts with {reports.FINDINGS} findings each",
         "cluster": f"{repetitions.cluster} pairs of gpu_capacity and of k8s_info with filters, on {repetitions.cluster_nodes} nodes "
         f"and {4 * repetitions.cluster_nodes} pods in an API server of its own",
+        "drain": f"{repetitions.drain} rounds of {len(drains.CASES)} cases by {len(drains.WAYS)} ways, in an API server of its own",
     }
     return "\n".join(
         f"{name}: {lines[name]}; no new repetition that would pass {repetitions.budget_s.get(name, OWN_BUDGETS_S.get(name, NCCL_BUDGET_S)):.0f} s"
@@ -63,14 +65,15 @@ def plan(repetitions: parts.Repetitions, chosen: list[str]) -> str:
 
 
 def record(document: dict[str, Any], name: str, part: dict[str, Any]) -> dict[str, Any]:
-    """The document with one part measured anew; parts measured before stay."""
-    return {
-        "schema": results.SCHEMA,
+    """The document with one part measured anew; parts measured before stay, and say of when and what they are."""
+    before = {key: document[key] for key in results.ORIGIN if key in document}
+    now = {
         "measured": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "commit": commit(),
         "machine": measure.machine(),
-        "parts": {**document.get("parts", {}), name: part},
     }
+    others = {other: {"origin": before, **found} for other, found in document.get("parts", {}).items()}
+    return {"schema": results.SCHEMA, **now, "parts": {**others, name: {**part, "origin": now}}}
 
 
 def commit() -> str:

@@ -17,6 +17,8 @@ from tools.bench.results import (
     GOAL_TASKS_PER_HOST,
     GOAL_TASKS_PER_ROLE,
     Capacity,
+    Drained,
+    Drains,
     Fleet,
     HostModules,
     LargeCluster,
@@ -111,6 +113,28 @@ filters; both read nodes only, and a difference between their verdicts, node by 
 module alone is without ansible-playbook, and lists operand pods, as it does when a node is not as declared. The raw paged GET reads the same pages and throws them away: no
 reader can be faster. Server and reader share this machine's processors.
 """
+
+
+DRAIN = """\
+## Emptying a node
+
+What `node_drain` does beside `kubectl drain` and `kubernetes.core.k8s_drain`, against the same real API server and its disruption controller; a
+stand-in for kubelets confirms the ends of pods within a tenth of a second. Times are whole calls, for the modules with the start of `ansible-playbook`
+([one](../tests/bench/drain_node_drain.yml), [the other](../tests/bench/drain_k8s_drain.yml)); where something blocks each was given 5 s. By default
+`k8s_drain` does not wait for pods to end. What is named is in the errors and warnings that a person reads, what is left is read from the API afterwards.
+"""
+
+_DRAIN_CASES = {
+    "free": "{} pods, nothing blocks",
+    "budget": "{} pods under a budget that allows none",
+    "stuck": "{} pods that do not end",
+}
+_DRAIN_WAYS = {
+    "node_drain": "`node_drain`",
+    "kubectl": "`kubectl drain`",
+    "k8s_drain_waits": "`k8s_drain` that waits",
+    "k8s_drain": "`k8s_drain` by default",
+}
 
 
 def summary_rows(result: Result, previous: Result | None) -> list[list[str]]:
@@ -262,6 +286,9 @@ def markdown(results: Sequence[Result]) -> str:
         size = result.cluster.bytes / result.cluster.nodes / 1000
         told = CLUSTER.format(nodes=result.cluster.nodes, pods=result.cluster.pods, size=size)
         parts += [told, _cluster_table(result.cluster)]
+    if result.drain:
+        parts += [DRAIN, drain_table(result.drain)]
+    parts += _origins(result)
     if len(results) > 1:
         parts += ["## All kept results\n", _history(results)]
     return "\n".join(parts)
@@ -362,6 +389,39 @@ def _cluster_table(part: LargeCluster) -> str:
         f"{Spread.of(part.peak_mb).text(0)} MB of memory. Verdicts of both: {verdicts}. "
         f"The machine meanwhile: {load_text(part.load)}.\n"
     )
+
+
+def drain_table(part: Drains) -> str:
+    """One row per case and way: how long, how it ended, what was named, and how the node was left."""
+    rows = [
+        [
+            _DRAIN_CASES[case].format(part.pods[case]),
+            _DRAIN_WAYS[way],
+            Spread.of(found.wall_s).text(),
+            "succeeds" if found.succeeded else "fails",
+            _named(found, part.pods[case]),
+            f"{'cordoned' if found.cordoned else 'not cordoned'}, {found.left or 'no'} pods left",
+        ]
+        for case, ways in part.cases.items()
+        for way, found in ways.items()
+    ]
+    header = ["case", "by", "s", "ends", "names", "the node afterwards"]
+    start = f"A playbook with one ping takes {Spread.of(part.start_s).text()} s."
+    return f"{table(header, rows)}\n{start} The machine meanwhile: {load_text(part.load)}.\n"
+
+
+def _named(found: Drained, pods: int) -> str:
+    named = [f"{found.pods_named} of {pods} pods"] if found.pods_named else []
+    return " and ".join([*named, *(["the budget"] if found.budget_named else [])]) or "nothing"
+
+
+def _origins(result: Result) -> list[str]:
+    """Which parts are of another time than the rest; empty when all are of one."""
+    lines = [
+        f"`{name}`: {origin['measured'][:10]}, commit {origin['commit']}, Linux {origin['machine']['kernel']}"
+        for name, origin in result.origins.items()
+    ]
+    return [f"Measured at another time: {'; '.join(lines)}.\n"] if lines else []
 
 
 def _history(results: Sequence[Result]) -> str:

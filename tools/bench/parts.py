@@ -37,6 +37,7 @@ class Repetitions:
     report: int = 3
     cluster: int = 1
     cluster_nodes: int = 1000
+    drain: int = 1
 
 
 MODES = {
@@ -45,16 +46,17 @@ MODES = {
         no_change=5,
         fleet=3,
         fleet_sizes=(1, 5, 10, 20),
-        budget_s={"capacity": 360, "no_change": 100, "fleet": 180, "cluster": 600, "report": 30},
+        budget_s={"capacity": 360, "no_change": 100, "fleet": 180, "cluster": 600, "drain": 480, "report": 30},
         cluster=3,
         cluster_nodes=5000,
+        drain=3,
     ),
     "quick": Repetitions(
         capacity=1,
         no_change=2,
         fleet=1,
         fleet_sizes=(1, 5),
-        budget_s={"capacity": 120, "no_change": 40, "fleet": 40, "cluster": 60, "report": 15},
+        budget_s={"capacity": 120, "no_change": 40, "fleet": 40, "cluster": 60, "drain": 60, "report": 15},
         cluster=1,
         cluster_nodes=1000,
     ),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tools.bench.figures import Line, Spread, pairwise_differences, pairwise_ratios
 
 SCHEMA = 1
+ORIGIN = ("measured", "commit", "machine")
+"""What says when, of what and where a document or one of its parts was measured."""
 
 # Goals, as the project set them for itself.
 GOAL_NCCL_LOG_S = 3
@@ -146,6 +148,29 @@ class HostModules:
 
 
 @dataclass(frozen=True)
+class Drained:
+    """Drains of one case by one way: seconds of each, and what was so each time."""
+
+    wall_s: tuple[float, ...]
+    succeeded: bool
+    pods_named: int
+    budget_named: bool
+    cordoned: bool
+    left: int
+
+
+@dataclass(frozen=True)
+class Drains:
+    """Emptying a node: by case and way. `pods` is how many there were, by case."""
+
+    pods: Mapping[str, int]
+    cases: Mapping[str, Mapping[str, Drained]]
+    start_s: tuple[float, ...]
+    """Of a playbook with one ping."""
+    load: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Result:
     """One run of the benchmark. A part that was not measured is None, never a figure."""
 
@@ -160,6 +185,9 @@ class Result:
     nccl: NcclLog | None = None
     cluster: LargeCluster | None = None
     host_modules: HostModules | None = None
+    drain: Drains | None = None
+    origins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of parts that were measured at another time, of another commit or on another machine: when, of what and where."""
 
 
 def parse(document: Mapping[str, Any], label: str) -> Result:
@@ -179,7 +207,28 @@ def parse(document: Mapping[str, Any], label: str) -> Result:
         report=_report(parts["report"]) if "report" in parts else None,
         cluster=_cluster(parts["cluster"]) if "cluster" in parts else None,
         host_modules=_host_modules(parts["host_modules"]) if "host_modules" in parts else None,
+        drain=_drains(parts["drain"]) if "drain" in parts else None,
+        origins={
+            name: part["origin"]
+            for name, part in parts.items()
+            if "origin" in part and part["origin"] != {key: document[key] for key in ORIGIN}
+        },
     )
+
+
+def _drains(part: Mapping[str, Any]) -> Drains:
+    cases = {
+        case: {way: _drained(case, way, runs) for way, runs in ways.items()} for case, ways in part["cases"].items()
+    }
+    return Drains(part["pods"], cases, tuple(part["start_s"]), part["load"])
+
+
+def _drained(case: str, way: str, runs: Sequence[Mapping[str, Any]]) -> Drained:
+    """Raises ValueError when a way did not do the same each time: then one word about it would be wrong."""
+    ends = [{name: value for name, value in each.items() if name != "wall_s"} for each in runs]
+    if any(end != ends[0] for end in ends):
+        raise ValueError(f"{way} did not do the same each time in the case {case}: {ends}")
+    return Drained(tuple(each["wall_s"] for each in runs), **ends[0])
 
 
 def _report(part: Mapping[str, Any]) -> Report:

@@ -85,6 +85,25 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
+DRAINED = {"wall_s": 3.0, "succeeded": True, "pods_named": 0, "budget_named": False, "cordoned": True, "left": 0}
+DOCUMENT["parts"]["drain"] = {
+    "pods": {"free": 100, "budget": 2},
+    "cases": {
+        "free": {
+            "node_drain": [DRAINED, {**DRAINED, "wall_s": 5.0}],
+            "kubectl": [{**DRAINED, "wall_s": wall_s} for wall_s in (20.0, 21.0)],
+        },
+        "budget": {
+            "node_drain": [
+                {**DRAINED, "succeeded": False, "pods_named": 2, "budget_named": True, "cordoned": False, "left": 2}
+            ],
+        },
+    },
+    "start_s": [1.0, 2.0],
+    "load": LOAD,
+}
+
+
 def result(label: str = "now", **changes: object) -> results.Result:
     return results.parse({**copy.deepcopy(DOCUMENT), **changes}, label)
 
@@ -134,6 +153,36 @@ def test_the_page_shows_the_floor_below_a_large_cluster_s_verdict() -> None:
     assert "| raw paged GET | 1.4 (1.3 to 1.4) |" in text
     assert "a node's JSON is 28 kB" in text
     assert "Verdicts of both: ok 4750, short 250." in text
+
+
+def test_drains_are_told_with_what_they_named_and_how_they_left_the_node() -> None:
+    text = page.markdown([only("drain")])
+    assert (
+        "| 100 pods, nothing blocks | `node_drain` | 4.0 (3.0 to 5.0) | succeeds | nothing | cordoned, no pods left |"
+        in text
+    )
+    blocked = "| 2 pods under a budget that allows none | `node_drain` | 3.0 | fails | 2 of 2 pods and the budget | not cordoned, 2 pods left |"
+    assert blocked in text
+    assert "A playbook with one ping takes 1.5 (1.0 to 2.0) s." in text
+
+
+def test_a_way_that_ends_otherwise_each_time_is_no_result() -> None:
+    part = copy.deepcopy(DOCUMENT["parts"]["drain"])
+    part["cases"]["free"]["kubectl"][1]["left"] = 1
+    with pytest.raises(ValueError, match="kubectl did not do the same each time in the case free"):
+        result(parts={"drain": part})
+
+
+def test_a_part_of_another_time_says_so() -> None:
+    origin = {"measured": "2025-12-31T00:00:00Z", "commit": "older", "machine": {"kernel": "6.0"}}
+    now = {key: DOCUMENT[key] for key in results.ORIGIN}
+    parts = {
+        "report": {**DOCUMENT["parts"]["report"], "origin": origin},
+        "drain": {**DOCUMENT["parts"]["drain"], "origin": now},
+    }
+    text = page.markdown([result(parts=parts)])
+    assert "Measured at another time: `report`: 2025-12-31, commit older, Linux 6.0." in text
+    assert "another time" not in page.markdown([result()])
 
 
 def test_the_result_before_stands_beside():

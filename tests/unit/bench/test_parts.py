@@ -122,8 +122,15 @@ def test_the_lab_of_the_checkout_is_not_removed(monkeypatch):
 
 def test_a_part_measured_anew_leaves_the_others(monkeypatch):
     monkeypatch.setattr(command, "commit", lambda: "abc")
-    document = command.record({"parts": {"fleet": 1, "capacity": 2}}, "fleet", {"boot_s": 3})
-    assert document["parts"] == {"fleet": {"boot_s": 3}, "capacity": 2}
+    before = {"measured": "2026-01-02T03:04:05Z", "commit": "old", "machine": {"cores": 1}}
+    kept = {**before, "parts": {"fleet": {"boot_s": 1}, "capacity": {"seconds": 2}}}
+    document = command.record(kept, "fleet", {"boot_s": 3})
+    now = {key: document[key] for key in before}
+    assert now["commit"] == "abc"
+    assert document["parts"] == {"fleet": {"boot_s": 3, "origin": now}, "capacity": {"seconds": 2, "origin": before}}
+    # Once more: a part goes on to say when it was measured itself.
+    again = command.record(document, "fleet", {"boot_s": 4})
+    assert again["parts"]["capacity"]["origin"] == before
 
 
 def test_documents_of_a_large_run_are_made_and_measured(monkeypatch):

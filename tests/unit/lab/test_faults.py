@@ -322,9 +322,9 @@ SEEN = {
 @pytest.mark.parametrize(
     ("name", "hosts"),
     [
-        ("gpu_lost", ["spark-01", "onyx-g1", "spark-02"]),
+        ("gpu_lost", ["spark-01", "onyx-g1", "spark-02", "spark-03"]),
         ("row_remap_pending", ["onyx-g1"]),
-        ("xid_79", ["spark-01", "onyx-g1", "spark-02"]),
+        ("xid_79", ["spark-01", "onyx-g1", "spark-02", "spark-03"]),
     ],
 )
 def test_hardware_faults_are_on_the_hosts_with_that_hardware(tmp_path, name, hosts):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
 
 from lab import golang
-from lab.model import all_hosts, find_host, fleet, hosts_of, mirror, select, systems
+from lab.model import SharedHostError, all_hosts, find_host, fleet, hosts_of, mirror, select, systems
 from lab.settings import REPOSITORY
 
 
@@ -17,7 +20,7 @@ def test_every_system_has_the_mirror_and_a_playbook():
 
 def test_an_optional_system_is_left_out_unless_it_is_named():
     optional = {name for name, system in systems().items() if system.optional}
-    assert optional == {"access"}
+    assert optional == {"access", "spark-before", "spark-pair"}
     assert {system.name for system in select(None)} == set(systems()) - optional
     assert {"headscale", "outsider"} <= {host.name for host in hosts_of(select(["access"]))}
     # Faults and shells find its hosts all the same.
@@ -45,6 +48,25 @@ def test_a_shared_host_is_listed_once():
 def test_an_unknown_system_is_refused():
     with pytest.raises(KeyError):
         select(["moon"])
+
+
+def test_systems_that_share_a_host_are_not_chosen_together():
+    with pytest.raises(SharedHostError, match="spark and spark-pair share calypso, spark-01: choose one"):
+        select(["spark", "spark-pair"])
+    assert len(select(["spark", "spark"])) == 2, "the same one twice is one"
+
+
+def test_a_host_without_a_group_stands_in_the_inventory():
+    declared = yaml.safe_load((REPOSITORY / "inventories/lab/hosts.yml").read_text(encoding="utf-8"))
+
+    def names(group: dict[str, Any]) -> set[str]:
+        below = (names(each) for each in (group.get("children") or {}).values())
+        return set(group.get("hosts") or {}).union(*below)
+
+    managed = {host.name for host in all_hosts() if host.purpose in ("managed", "k3s-server") and not host.group}
+    # One that no play manages: it looks at others from outside.
+    assert managed - {"outsider"} == names(declared["all"])
+    assert not {host.name for host in all_hosts() if host.group} & names(declared["all"])
 
 
 def test_a_fleet_is_numbered_and_belongs_to_no_system():

@@ -47,6 +47,16 @@ def test_the_chosen_subnet_is_kept(lab, monkeypatch):
     assert network.subnet() == first
 
 
+def test_a_host_s_hardware_address_is_its_own_and_nobody_s_product(lab, monkeypatch):
+    found = {network.hardware_address(number) for number in range(256)}
+    assert len(found) == 256
+    monkeypatch.setattr(network, "STATE", lab.parent / "another")
+    assert not found & {network.hardware_address(number) for number in range(256)}
+    # The lowest bits of the first octet: given locally, and to one interface.
+    assert {int(each.split(":")[0], 16) & 0b11 for each in found} == {0b10}
+    assert all(len(bytes.fromhex(each.replace(":", ""))) == 6 for each in found)
+
+
 def test_no_free_subnet_is_an_error(lab, monkeypatch):
     _routes(monkeypatch, "10.91.0.0/16")
     with pytest.raises(RuntimeError, match=r"10\.91"):

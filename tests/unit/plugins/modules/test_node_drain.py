@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.baremetal.gpu.plugins.module_utils import drain, followed_objects
+from ansible_collections.baremetal.gpu.plugins.module_utils import drain, followed_objects, node_list
 from ansible_collections.baremetal.gpu.plugins.modules import node_drain
 from ansible_collections.baremetal.gpu.tests.unit.plugins.fake_api import serving, write_kubeconfig
 from ansible_collections.baremetal.gpu.tests.unit.plugins.fake_nodes import BUDGETS, FakeNodes, budget, gpu_job, pod
@@ -31,8 +31,9 @@ def kubeconfig(api: FakeNodes, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is asked again is asked soon."""
-    monkeypatch.setattr(drain, "_FIRST_PAUSE_S", 0.02)
-    monkeypatch.setattr(drain, "_LONGEST_PAUSE_S", 0.05)
+    for module in (drain, node_list):
+        monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.02)
+        monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.05)
     monkeypatch.setattr(followed_objects, "_PAUSE_S", 0.02)
 
 
