@@ -15,6 +15,10 @@ description:
   - Of a file only what was asked for leaves the host.
   - The task itself does not fail on a bad finding. M(baremetal.gpu.verdict) does.
 options:
+  timeout_s:
+    description: How long dpkg-query, rpm or systemctl may take, in seconds.
+    type: float
+    default: 30
   about:
     description: What the findings are about where a host has several of the kind, for example the name of a repository.
     type: str
@@ -171,10 +175,6 @@ options:
   cluster:
     description: Result of M(baremetal.gpu.cluster_nodes) for O(nodes) and O(releases), also of one that failed.
     type: dict
-  timeout_s:
-    description: How long each called program may take, in seconds.
-    type: float
-    default: 30
 extends_documentation_fragment:
   - baremetal.gpu.attributes
   - baremetal.gpu.attributes.on_host

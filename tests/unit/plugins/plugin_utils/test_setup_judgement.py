@@ -20,7 +20,7 @@ RUNTIME = "/usr/bin/nvidia-container-runtime"
 
 
 def file(code: str, path: str, **asked: Any) -> dict[str, Any]:
-    empty = {"package_manager": None, "absent": False, "content": None, "settings": {}, "refused": {}}
+    empty: dict[str, Any] = {"package_manager": None, "absent": False, "content": None, "settings": {}, "refused": {}}
     return {"code": code, "path": path, **empty, "fingerprint": None, **asked}
 
 
@@ -65,7 +65,7 @@ def found(path: str, **read: Any) -> dict[str, Any]:
     return {"path": path, "exists": True, "problem": "", "differs": None, "settings": {}, "key": "", **read}
 
 
-def unit(started: float = 1000.0, **other: Any) -> dict[str, Any]:
+def unit(started: float | None = 1000.0, **other: Any) -> dict[str, Any]:
     state = {"installed": True, "active": True, "state": "active (running)", "enabled": "enabled"}
     return {**state, "started": started, **other}
 
