@@ -199,7 +199,7 @@ def _started(code: str, name: str, unit: Mapping[str, Any], reads: Sequence[str]
         return Seen(code, name, UNKNOWN, f"{reason} cannot be read", evidence=evidence)
     later = [path for path in reads if modified[path] > unit["started"] + CLOCK_TOLERANCE_S]
     if later:
-        reason = f"{name} started before {', '.join(later)} was written, so it does not work by it yet"
+        reason = f"{name} started before {', '.join(later)} was written and has not read it"
         return Seen(code, name, FAIL, reason, RESTART_APP, evidence)
     return Seen(code, name, evidence=evidence)
 

@@ -75,6 +75,7 @@ PINS = {
     "coredns": ("github.com/coredns/coredns", "coredns"),
     "helm": ("helm.sh/helm/v3", "helm"),
     "kwok": ("sigs.k8s.io/kwok", "kwok"),
+    "mpi-operator": ("github.com/kubeflow/mpi-operator", "mpi_operator"),
     "tailscale": ("tailscale.com", "tailscale"),
     "headscale": ("github.com/juanfont/headscale", "headscale"),
 }
