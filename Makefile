@@ -113,7 +113,7 @@ test-current: venv ## The same on the newest ansible-core (skipped without Pytho
 	@exec "$(PYTHON)" -m pytest -rs "tests/lanes/test_lanes.py::test_lane[current]"
 
 .PHONY: test-lanes
-test-lanes: venv ## Both of them, the pinned ansible-core, and what runs on hosts on Python 3.9
+test-lanes: venv ## Both of them, the pinned ansible-core, and what runs on hosts on Python 3.9 to 3.13
 	@exec "$(PYTHON)" -m pytest -rs tests/lanes
 
 .PHONY: test-lab

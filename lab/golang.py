@@ -73,6 +73,7 @@ _NFD = "sigs.k8s.io/node-feature-discovery"
 _PLUGIN = "github.com/NVIDIA/k8s-device-plugin"
 _TOOLKIT = "github.com/NVIDIA/nvidia-container-toolkit"
 _HELM = "helm.sh/helm/v3"
+_MPI_OPERATOR = "github.com/kubeflow/mpi-operator"
 _HEADSCALE = "github.com/juanfont/headscale"
 _TAILSCALE = "tailscale.com"
 _HELM_DIFF = "github.com/databus23/helm-diff/v3"
@@ -168,6 +169,14 @@ def modules() -> tuple[Module, ...]:
             folder="kwok",
             programs={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
             ldflags=_stamps({}),
+            optional=True,
+        ),
+        Module(
+            folder="mpi-operator",
+            programs={"mpi-operator": f"{_MPI_OPERATOR}/cmd/mpi-operator"},
+            ldflags=_stamps({}),
+            extras={"mpijobs.yaml": Extra(_MPI_OPERATOR, "manifests/base/kubeflow.org_mpijobs.yaml")},
+            tags=_WITHOUT_C_LIBRARY,
             optional=True,
         ),
         Module(

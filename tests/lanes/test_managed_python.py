@@ -1,7 +1,7 @@
-"""What runs on managed hosts runs on the oldest Python that they may have.
+"""What runs on managed hosts runs on every Python that they may have, from the oldest on.
 
-Names and syntax are checked everywhere, by parsing for that version here and by ruff in `make lint`. Where the interpreter
-itself is found everything is also imported by it, and the module that only reads is run.
+Names and syntax are checked everywhere, by parsing for the oldest version here and by ruff in `make lint`. By each interpreter that is found
+everything is also imported, and modules that only read are run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pytest
 pytestmark = pytest.mark.lane
 
 OLDEST = (3, 9)
+VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 IMPORT_ALL = (
     "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print(sys.version_info[:2])"
 )
@@ -27,14 +28,16 @@ def shipped(root: Path) -> list[Path]:
     return sorted(path for folder in ("modules", "module_utils") for path in (root / "plugins" / folder).rglob("*.py"))
 
 
-def oldest_python(root: Path) -> str:
-    """The interpreter's path, by the same search that makes environments; skips where there is none."""
+@pytest.fixture(params=VERSIONS)
+def python(root: Path, request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A version and the path of its interpreter, by the same search that makes environments; skips where there is none."""
+    version: str = request.param
     search = '. tools/environments.sh; find_python "$1"'
-    command = ["sh", "-c", f"root=$PWD; {search}", "sh", ".".join(map(str, OLDEST))]
+    command = ["sh", "-c", f"root=$PWD; {search}", "sh", version]
     found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False).stdout.strip()
     if not found:
-        pytest.skip(f"no Python {OLDEST[0]}.{OLDEST[1]} is found on this machine; its syntax was checked without it")
-    return found
+        pytest.skip(f"no Python {version} is found on this machine; the oldest one's syntax was checked without it")
+    return version, found
 
 
 @pytest.fixture
@@ -58,40 +61,51 @@ def test_newer_syntax_is_caught() -> None:
         ast.parse("match x:\n    case 1: pass\n", feature_version=OLDEST)
 
 
-def test_everything_is_imported_by_the_oldest_python(root: Path, library: Path) -> None:
+def test_the_versions_begin_with_the_oldest() -> None:
+    assert VERSIONS[0] == ".".join(map(str, OLDEST))
+
+
+def test_everything_is_imported(root: Path, library: Path, python: tuple[str, str]) -> None:
     names = [
         ".".join(("ansible_collections.baremetal.gpu", *path.relative_to(root).with_suffix("").parts))
         for path in shipped(root)
     ]
-    command = [oldest_python(root), "-B", "-c", IMPORT_ALL, *names]
+    version, interpreter = python
+    command = [interpreter, "-B", "-c", IMPORT_ALL, *names]
     done = subprocess.run(command, env={"PYTHONPATH": str(library)}, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, str(OLDEST)), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, f"({version.replace('.', ', ')})"), done.stderr
 
 
 @pytest.mark.parametrize(
     ("module", "options"),
-    [("gpu_info", {}), ("gpu_health", {"minimum_window_s": 0, "_ansible_check_mode": True})],
+    [
+        ("gpu_info", {}),
+        ("gpu_health", {"minimum_window_s": 0, "_ansible_check_mode": True}),
+        ("host_preflight", {}),
+        ("host_setup", {"packages": [{"code": "BG-CTRD-001", "names": ["none"], "version": "1"}]}),
+        ("certificates", {"paths": ["/etc/ssl/certs/*.pem"]}),
+    ],
 )
-def test_a_module_that_only_reads_runs_on_the_oldest_python(
-    root: Path, library: Path, module: str, options: dict[str, object]
+def test_a_module_that_only_reads_runs(
+    library: Path, python: tuple[str, str], module: str, options: dict[str, object]
 ) -> None:
     arguments = json.dumps({"ANSIBLE_MODULE_ARGS": options})
     start = (
         f"from ansible.module_utils import basic; basic._ANSIBLE_PROFILE = 'legacy'; basic._ANSIBLE_ARGS = {arguments!r}.encode(); "
         f"from ansible_collections.baremetal.gpu.plugins.modules import {module}; {module}.main()"
     )
-    command = [oldest_python(root), "-B", "-c", start]
+    command = [python[1], "-B", "-c", start]
     done = subprocess.run(command, env={"PYTHONPATH": str(library)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["readings"]["schema"] >= 1
+    assert json.loads(done.stdout)["readings"]
 
 
-def test_captures_are_read_by_the_oldest_python(root: Path, library: Path) -> None:
+def test_captures_are_read(root: Path, library: Path, python: tuple[str, str]) -> None:
     read = (
         "import sys; from ansible_collections.baremetal.gpu.plugins.module_utils.health_readings import read_captures; "
         "print([item['reason'] for item in read_captures(sys.argv[1:])])"
     )
     files = [str(root / "tests/data/nvidia-smi" / name) for name in ("gb10.xml", "h100-report.txt", "table.txt")]
-    command = [oldest_python(root), "-B", "-c", read, *files]
+    command = [python[1], "-B", "-c", read, *files]
     done = subprocess.run(command, env={"PYTHONPATH": str(library)}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "[None, None, None]"), done.stderr

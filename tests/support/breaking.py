@@ -18,7 +18,11 @@ SHARES = "10"
 HEALTHY_AFTER_S = 300
 _VERIFY = "parts/spark_verify.yml"
 # A node without its GPUs need not be waited for when it is meant to have none.
-_IMPATIENT = ("--extra-vars=gpu_verify_capacity_timeout=8", "--extra-vars=gpu_verify_pod_timeout=15")
+_IMPATIENT = (
+    "--extra-vars=gpu_verify_capacity_timeout=8",
+    "--extra-vars=gpu_verify_pod_timeout=15",
+    "--extra-vars=nvidia_device_plugin_rollout_timeout=8",
+)
 
 
 def until(condition: Callable[[], bool], limit_s: float, told: Callable[[], Any] = lambda: "") -> None:

@@ -112,8 +112,10 @@ class Cluster:
         reading = self._log(speaking[-1]) if speaking and _has_run(speaking[-1]) else Reading()
         too_late = end is None or "DeadlineExceeded" in (end.get("reason"), *(_reason(pod) for pod in speaking))
         ended = DEADLINE if too_late else BY_ITSELF
-        # A job past its deadline takes its pods with it: without one, that they never ran is not known.
-        if not any(map(_has_run, speaking)) and (pods or not too_late):
+        # A job past its deadline takes its pods with it: without one, that it never ran is not known. Of an MPIJob the workers stay, and
+        # the launcher was never made while one of them did not run.
+        silent = [pod for pod in pods if pod not in speaking]
+        if not any(map(_has_run, speaking)) and (speaking or not too_late or not all(map(_has_run, silent))):
             ended = NOT_STARTED
         said = (
             [str(end.get("message") or "")] if end is not None and not _ENDED.get(str(end.get("type")), False) else []

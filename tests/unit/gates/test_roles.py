@@ -16,6 +16,13 @@ from tools.docs.roles import role_section
 # The same verbs everywhere; other task files are private parts of these.
 VERBS = ("main", "preflight", "verify", "upgrade", "remove")
 
+# Roles that leave nothing behind which could be true or false later, with the reason; docs/verbs.md says the same to users.
+NOTHING_TO_VERIFY = {
+    "host_preflight": "it only reads, before anything is there, and ends in a verdict of its own",
+    "node_change": "it proves each node before it lets it in, and leaves the node's own roles to verify what they made of it",
+    "node_sheet": "it writes pages on the controller, anew at each run, from what it reads then",
+}
+
 
 def specs(role: Path) -> dict[str, Any]:
     return dict(load(role / "meta/argument_specs.yml")["argument_specs"])
@@ -86,6 +93,33 @@ def test_every_entry_point_is_specified(roles: list[Path]) -> None:
         assert "main" in present, role.name
 
 
+def unjudged(role: str, verify: str, playbooks: str) -> set[str]:
+    """What `verify.yml` of a role registers and no playbook that runs it gives to a verdict."""
+    if "tasks_from: verify.yml" not in playbooks or f"baremetal.gpu.{role}" not in playbooks:
+        return set()
+    return {name for name in re.findall(r"register: (\w+)", verify) if name not in playbooks and "_read" not in name}
+
+
+def test_every_role_verifies_what_it_leaves(roles: list[Path]) -> None:
+    without = {role.name for role in roles if not (role / "tasks/verify.yml").exists()}
+    assert without == set(NOTHING_TO_VERIFY)
+
+
+def test_the_reasons_of_roles_that_verify_nothing_are_told_to_users(root: Path) -> None:
+    page = (root / "docs/verbs.md").read_text(encoding="utf-8")
+    assert [role for role in NOTHING_TO_VERIFY if f"`{role}`" not in page] == []
+
+
+def test_what_a_role_verifies_reaches_a_verdict(root: Path, roles: list[Path]) -> None:
+    playbooks = "\n".join(path.read_text(encoding="utf-8") for path in (root / "playbooks/parts").glob("*_verify.yml"))
+    found = {
+        role.name: unjudged(role.name, (role / "tasks/verify.yml").read_text(encoding="utf-8"), playbooks)
+        for role in roles
+        if role.name not in NOTHING_TO_VERIFY
+    }
+    assert {role: names for role, names in found.items() if names} == {}
+
+
 def test_a_role_reads_only_variables_that_it_declares_and_declares_none_that_nobody_reads(
     root: Path, roles: list[Path], texts: dict[Path, str]
 ) -> None:
@@ -104,6 +138,18 @@ def test_a_role_reads_only_variables_that_it_declares_and_declares_none_that_nob
             name for path in others for name in variables_read(role.name, everywhere[path].replace(":", " "))
         }
         assert options - used == set(), f"{role.name} declares what nobody reads"
+
+
+@pytest.mark.parametrize(
+    ("playbook", "lost"),
+    [
+        ("name: baremetal.gpu.x\n tasks_from: verify.yml\n - {{ __x_setup }}", set()),
+        ("name: baremetal.gpu.x\n tasks_from: verify.yml\n", {"__x_setup"}),
+        ("name: baremetal.gpu.y\n tasks_from: verify.yml\n", set()),
+    ],
+)
+def test_findings_that_no_verdict_gets_are_caught(playbook: str, lost: set[str]) -> None:
+    assert unjudged("x", "- register: __x_setup\n- register: __x_cluster_read\n", playbook) == lost
 
 
 SPECS = {"main": {"options": {"x_a": {"type": "str", "description": "A.", "default": "1"}}}}

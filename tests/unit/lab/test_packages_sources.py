@@ -76,6 +76,7 @@ PINS = {
     "helm": ("helm.sh/helm/v3", "helm"),
     "kubernetes-before": ("k8s.io/kubernetes", "k3s_before"),
     "kwok": ("sigs.k8s.io/kwok", "kwok"),
+    "mpi-operator": ("github.com/kubeflow/mpi-operator", "mpi_operator"),
     "tailscale": ("tailscale.com", "tailscale"),
     "headscale": ("github.com/juanfont/headscale", "headscale"),
 }

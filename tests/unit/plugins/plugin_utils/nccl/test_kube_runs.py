@@ -191,6 +191,25 @@ def test_an_mpi_job_is_read_from_its_launcher_with_the_nodes_of_its_workers(
     assert (server.jobs, server.pods) == ({}, {})
 
 
+@pytest.mark.parametrize(("workers_run", "ended"), [(True, "deadline"), (False, "not-started")])
+def test_an_mpi_job_past_its_deadline_has_lost_its_launcher_and_kept_its_workers(
+    cluster: kube_runs.Cluster, server: Server, workers_run: bool, ended: str
+) -> None:
+    """As the operator leaves it. A worker that never ran means that there was no launcher either."""
+
+    def begin(manifest: dict[str, Any]) -> None:
+        labels = {"training.kubeflow.org/job-name": PAIR.name, "training.kubeflow.org/job-role": "worker"}
+        for number, node in enumerate(PAIR.nodes):
+            server.add_pod(f"{PAIR.name}-worker-{number}", node, labels=labels)
+            if not workers_run:
+                server.pods[f"{PAIR.name}-worker-{number}"]["status"] = {"phase": "Pending"}
+        end_job(manifest, "Failed", "DeadlineExceeded")
+
+    server.begin = begin
+    (outcome,) = cluster.run_all([runs.mpi_job(PAIR, runs.PodSettings("default", PODS.image))], 10)
+    assert (outcome["ended"], outcome["exit_code"], outcome["reading"]["lines"]) == (ended, None, 0)
+
+
 def test_free_nodes_have_no_obstacle(cluster: kube_runs.Cluster, server: Server) -> None:
     server.add_pod("web", "onyx-g1")
     server.add_pod("other", "onyx-g3", gpus=8)
