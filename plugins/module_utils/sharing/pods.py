@@ -147,7 +147,7 @@ def _limits(
     environment = _environment(container)
     for name in LIMITS:
         given = environment.get(name, [])
-        if not given:
+        if not given or given == [""]:
             yield Fault("BG-SHARE-013", "{0} has no {1}".format(_named(container), name))
         elif len(given) > 1:
             what = "{0} has {1} {2} times".format(_named(container), name, len(given))

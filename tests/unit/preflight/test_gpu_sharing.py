@@ -55,7 +55,7 @@ def test_a_declaration_that_is_what_is_configured_is_accepted(spoil: Any, change
         ({**MPS, "thread_cap": 0}, ["BG-SHARE-004"], "thread_cap is 0"),
         ({**MPS, "thread_cap": 100}, ["BG-SHARE-010"], "what the device plugin sets is 10"),
         ({**MPS, "rename": True}, ["BG-SHARE-010"], "no role renames"),
-        ({**MPS, "tiers": ["smll"]}, ["BG-SHARE-005"], "did you mean small?"),
+        ({**MPS, "tiers": ["smalls"]}, ["BG-SHARE-005"], "did you mean small?"),
         ({**MPS, "tiers": ["medium"]}, ["BG-SHARE-006"], "share each GPU by at most 4; or raise"),
         ({**MPS, "tiers": ["small", "medium", "large"]}, ["BG-SHARE-006", "BG-SHARE-006"], "tier large"),
         ({"strategy": "mps", "replicas": 4}, ["BG-SHARE-009"], "its replicas are 4"),

@@ -96,8 +96,11 @@ def test_manifests_are_those_of_the_declaration(
     runs: Mapping[str, Run], name: str, tiers: list[str], shares: int
 ) -> None:
     assert runs[name].status == 0, runs[name].output
-    namespace, quota, limits, *deployments = runs[name].objects()
+    namespace, policy, binding, quota, limits, *deployments = runs[name].objects()
     assert (namespace["kind"], quota["kind"], limits["kind"]) == ("Namespace", "ResourceQuota", "LimitRange")
+    assert (policy["kind"], binding["spec"]["policyName"]) == ("ValidatingAdmissionPolicy", policy["metadata"]["name"])
+    selector = binding["spec"]["matchResources"]["namespaceSelector"]["matchLabels"]
+    assert selector == namespace["metadata"]["labels"]
     assert quota["spec"]["hard"] == {"requests.nvidia.com/gpu": str(shares)}
     (limit,) = limits["spec"]["limits"]
     assert (limit["max"]["nvidia.com/gpu"], limit["default"]["nvidia.com/gpu"]) == ("1", "0")
