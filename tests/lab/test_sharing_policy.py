@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.baremetal.gpu.plugins.filter.mps_environment import mps_environment
 from ansible_collections.baremetal.gpu.plugins.filter.pod_sharing_faults import pod_sharing_faults
@@ -34,8 +40,9 @@ EFFECTIVE_S = 30.0
 class Cluster:
     """An API server with a namespace for each policy, and one that no policy is about."""
 
-    def __init__(self, api: KubeApi) -> None:
-        self.api = api
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = str(kubeconfig)
+        self.api = KubeApi(connect({"kubeconfig": self.kubeconfig}), 30)
 
     def create(self, path: str, body: Any, dry_run: bool = False) -> tuple[int, str]:
         """Status and the server's words."""
@@ -65,7 +72,7 @@ def pod(tier: str, sharing: dict[str, Any], profile: str = "gb10") -> dict[str, 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with apiserver.running(tmp_path_factory.mktemp("sharing") / "api") as server:
-        found = Cluster(KubeApi(connect({"kubeconfig": str(server.kubeconfig)}), 30))
+        found = Cluster(server.kubeconfig)
         for name, sharing, profile in (("two", TWO, "gb10"), ("four", FOUR, "gb10"), ("h100", ON_H100, "h100-sxm-8")):
             found.require("/api/v1/namespaces", {"metadata": {"name": name, "labels": {"nodes": name}}})
             for each in sharing_policy(sharing, profile, 1000, {"nodes": name}, name):
@@ -177,3 +184,88 @@ def _within(wanted: Any, kept: Any) -> bool:
     if isinstance(wanted, list):
         return len(wanted) == len(kept) and all(map(_within, wanted, kept))
     return bool(wanted == kept)
+
+
+APPLY = """\
+- name: Apply the example
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Apply the manifests
+      baremetal.gpu.manifests:
+        kubeconfig: "{{ kubeconfig }}"
+        field_manager: example
+        manifests: ["{{ lookup('ansible.builtin.file', example_file) }}"]
+"""
+
+
+def play(root: Path, playbook: Path, **variables: Any) -> str:
+    """What a playbook says; it must come to its end."""
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), str(playbook), "-e", json.dumps(variables)]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(root / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    done = subprocess.run(command, cwd=playbook.parent, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.requirement("MPS-05", part="the example applied to a real API server")
+def test_the_example_is_applied_twice_and_its_pods_are_admitted(root: Path, cluster: Cluster, tmp_path: Path) -> None:
+    file, apply = tmp_path / "example.yml", tmp_path / "apply.yml"
+    apply.write_text(APPLY, encoding="utf-8")
+    sharing = {**TWO, "tiers": ["small", "medium", "large"]}
+    play(root, root / "docs/examples/sharing/render.yml", gpu_sharing=sharing, example_file=str(file))
+    variables = {"kubeconfig": cluster.kubeconfig, "example_file": str(file)}
+    assert "changed=1" in play(root, apply, **variables)
+    assert "changed=0" in play(root, apply, **variables)
+
+    cluster.require("/apis/node.k8s.io/v1/runtimeclasses", {"metadata": {"name": "nvidia"}, "handler": "nvidia"})
+    _await_policy(cluster, "gpu-workloads")
+    objects = [each for each in yaml.safe_load_all(file.read_text(encoding="utf-8")) if each]
+    deployments = [each for each in objects if each["kind"] == "Deployment"]
+    assert len(deployments) == 3
+    for deployment in deployments:
+        template = deployment["spec"]["template"]
+        body = {**template, "metadata": {**template["metadata"], "name": "a"}}
+        assert cluster.admit(body, "gpu-workloads") == (201, "")
+
+    two = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
+    two["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": 2}}  # type: ignore[index]
+    status, message = cluster.admit(two, "gpu-workloads")
+    assert (status, "maximum nvidia.com/gpu usage per Container is 1" in message) == (403, True), message
+
+
+def test_the_example_s_limits_give_no_gpu_to_a_pod_that_asks_for_none(
+    root: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    """A maximum without a default would be every container's own request."""
+    file = tmp_path / "example.yml"
+    play(root, root / "docs/examples/sharing/render.yml", example_namespace="defaults", example_file=str(file))
+    limits = next(each for each in yaml.safe_load_all(file.read_text(encoding="utf-8")) if each["kind"] == "LimitRange")
+    plain = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
+
+    def given(namespace: str) -> str:
+        status, answer = cluster.api.request(
+            "POST", f"/api/v1/namespaces/{namespace}/pods", plain, query={"dryRun": "All"}
+        )
+        assert status == 201, answer
+        resources = answer["spec"]["containers"][0]["resources"]
+        assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"]
+        return str(resources["limits"]["nvidia.com/gpu"])
+
+    for namespace, spoilt in (("defaults", False), ("maximum", True)):
+        cluster.require("/api/v1/namespaces", {"metadata": {"name": namespace}})
+        body = copy.deepcopy({**limits, "metadata": {"name": "gpu-shares"}})
+        if spoilt:
+            for key in ("default", "defaultRequest"):
+                del body["spec"]["limits"][0][key]["nvidia.com/gpu"]
+        cluster.require(f"/api/v1/namespaces/{namespace}/limitranges", body)
+        end = time.monotonic() + EFFECTIVE_S
+        while not _has_limits(cluster, namespace, plain):
+            assert time.monotonic() < end, f"the limits of {namespace} have no effect"
+            time.sleep(0.2)
+    assert (given("defaults"), given("maximum")) == ("0", "1")
+
+
+def _has_limits(cluster: Cluster, namespace: str, pod: Any) -> bool:
+    _status, answer = cluster.api.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod, query={"dryRun": "All"})
+    return "limits" in answer["spec"]["containers"][0]["resources"]
