@@ -136,7 +136,7 @@ def _requests(container: Mapping[str, Any], sharing: Sharing) -> Iterator[Fault]
         if sharing.strategy != MIG and name != sharing.resource:
             what = "{0} requests {1}, and these nodes offer {2}".format(_named(container), name, sharing.resource)
             yield Fault("BG-SHARE-015", what, "request {0}".format(sharing.resource))
-        elif not isinstance(count, Decimal) or count != int(count) or (sharing.replicas > 1 and count > 1):
+        elif not isinstance(count, Decimal) or count != int(count) or count < 0 or (sharing.replicas > 1 and count > 1):
             yield Fault("BG-SHARE-011", "{0} requests {1}".format(_named(container), _told({name: count})))
 
 

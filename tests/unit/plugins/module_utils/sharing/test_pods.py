@@ -99,6 +99,7 @@ def test_a_good_pod_has_no_fault() -> None:
         (asks(None, {GPU: 2}), ["BG-SHARE-011"]),
         (asks(None, {GPU: "ten"}), ["BG-SHARE-011"]),
         (asks(None, {GPU: "500m"}), ["BG-SHARE-011"]),
+        (asks(None, {GPU: "-1"}), ["BG-SHARE-011"]),
         (asks({GPU: "1"}, None), ["BG-SHARE-016"]),
         (asks({GPU: "1"}, {GPU: "2"}), ["BG-SHARE-016"]),
         (asks(None, {GPU + ".shared": "1"}), ["BG-SHARE-015"]),
