@@ -17,6 +17,7 @@ description:
     every playbook that runs in check mode.
   - Nothing of a diff goes into the plan, because files may hold secrets.
   - A host that was not looked at to its end is never called unchanged.
+  - Says beside it where the collection does not do what the specifications of the hosts' systems ask (C(data/deviations.yml)).
 options:
   path:
     description:
@@ -40,9 +41,16 @@ from ansible import context
 from ansible.playbook.handler import Handler
 from ansible.utils.context_objects import CLIArgs
 
+from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.callback_results import delegate_of
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.json_file import replace_with
-from ansible_collections.baremetal.gpu.plugins.plugin_utils.plan import Ending, PlanRecord, Task, table
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.plan import (
+    Ending,
+    PlanRecord,
+    Task,
+    deviations_of,
+    table,
+)
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.run_callback import RunCallback
 
 PLAYBOOK = "plan.yml"
@@ -103,6 +111,7 @@ class CallbackModule(RunCallback):
             made=self._started,
             elapsed_s=self._elapsed_s(),
             endings={name: self._ending(name, plays, stats) for name, plays in self._hosts().items()},
+            deviations=self._deviations(),
         )
         path = self._path()
         if path is not None:
@@ -118,6 +127,15 @@ class CallbackModule(RunCallback):
             for host in play.get_variable_manager()._inventory.get_hosts(play.hosts):
                 found.setdefault(host.get_name(), []).append(play._uuid)
         return found
+
+    def _deviations(self) -> list[dict[str, Any]]:
+        """What is not done as specified, of the specifications of every system that the run has a host of."""
+        hosts, specifications = self._hosts(), set()
+        groups = self._plays[0].get_variable_manager()._inventory.get_groups_dict() if self._plays else {}
+        for system in data_files.load("data/systems.yml")["systems"].values():
+            if any(host in hosts for group in system["inside"].values() for host in groups.get(group, ())):
+                specifications.update(system["specifications"])
+        return deviations_of(specifications, data_files.load("data/deviations.yml")["deviations"])
 
     def _ending(self, name: str, plays: list[str], stats: Any) -> Ending:
         counts = stats.summarize(name)

@@ -55,6 +55,8 @@ class HardwareProfile:
     """Least and most memory of the host that Linux reports (MemTotal), in GiB; ``None`` where the profile says nothing."""
     health: HostHealth | None = None
     """``None`` where the profile says nothing about it."""
+    memory_unified_gb: int | None = None
+    """Memory that processor and GPU share, by the specification, in GB; ``None`` where the GPU has its own."""
 
 
 def load_profile(name: str) -> HardwareProfile:
@@ -100,6 +102,7 @@ def parse_profile(data: Mapping[str, Any]) -> HardwareProfile:
         architecture_of_host=str(host.get("architecture", "")),
         memory_gib=_bounds(host["memory_gib"]) if "memory_gib" in host else None,
         health=_health(data["health"]) if "health" in data else None,
+        memory_unified_gb=int(memory["unified_gb"]) if "unified_gb" in memory else None,
     )
 
 

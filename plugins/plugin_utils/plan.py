@@ -7,7 +7,7 @@ look at to its end is never called unchanged: it is ``refused``, ``unreachable``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,8 +108,19 @@ class PlanRecord:
         """Take a host that does not answer; ``silent`` is the one that was asked, another one for a delegated task."""
         self._plan(host).unreachable = unreachable_reason(host, silent, message)
 
-    def document(self, *, playbook: str, made: str, elapsed_s: float, endings: Mapping[str, Ending]) -> dict[str, Any]:
-        """The plan as ``data/schemas/plan.schema.json`` describes it. ``endings`` names every host that the playbook is about."""
+    def document(
+        self,
+        *,
+        playbook: str,
+        made: str,
+        elapsed_s: float,
+        endings: Mapping[str, Ending],
+        deviations: Sequence[Mapping[str, Any]] = (),
+    ) -> dict[str, Any]:
+        """The plan as ``data/schemas/plan.schema.json`` describes it.
+
+        ``endings`` names every host that the playbook is about, ``deviations`` where their systems are not what was specified.
+        """
         refusals = self._by_subject(endings)
         hosts = {
             name: _host(self._hosts.get(name, HostPlan()), endings[name], refusals[name]) for name in sorted(endings)
@@ -123,6 +134,7 @@ class PlanRecord:
             # A plan about no host says nothing.
             "status": "ok" if whole else "fail",
             "hosts": hosts,
+            "deviations": [dict(each) for each in deviations],
         }
 
     def _by_subject(self, endings: Mapping[str, Ending]) -> dict[str, list[Refusal]]:
@@ -196,8 +208,18 @@ def _refusals(task: Task, result: Mapping[str, Any]) -> list[Refusal]:
     ]
 
 
+def deviations_of(specifications: Iterable[str], register: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of ``data/deviations.yml`` about requirements of these specifications, as the plan has them."""
+    known = frozenset(specifications)
+    return [
+        {key: entry[key] for key in ("id", "requirements", "asks", "does", "restore")}
+        for entry in register
+        if any(requirement.split("-")[0] in known for requirement in entry["requirements"])
+    ]
+
+
 def table(document: Mapping[str, Any]) -> list[str]:
-    """The plan for people: per host every change, what would be rebooted, and what is refused."""
+    """The plan for people: per host every change, what would be rebooted, and what is refused; then what deviates from specifications."""
     lines = []
     for name, host in document["hosts"].items():
         lines.append(f"{name}: {_headline(host)}")
@@ -206,6 +228,8 @@ def table(document: Mapping[str, Any]) -> list[str]:
             f"  refused  {refusal['code']}: {'; '.join(part for part in (refusal['reason'], refusal['remedy']) if part)}"
             for refusal in host["refusals"]
         ]
+    for entry in document["deviations"]:
+        lines.append(f"{entry['id']} deviates from {', '.join(entry['requirements'])}: {entry['does']}")
     lines.append(f"PLAN {document['playbook']}: {document['status']}, {_total(document)}; nothing was changed")
     return lines
 

@@ -10,6 +10,7 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model impo
 from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.compat_rules import load_judge
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.hardware_profile import load_profile
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.sharing_data import load_tiers, memory_of
 
 
 @functools.cache
@@ -32,6 +33,7 @@ def load_rules() -> Rules:
         kubelet_label_namespaces=frozenset(k3s["kubelet"]["label_namespaces"]),
         labels_by_api=_labels_by_api(),
         compatibility=load_judge(),
+        tiers=load_tiers(),
     )
 
 
@@ -63,7 +65,9 @@ def options_of(role: str) -> dict[str, Mapping[str, Any]]:
 def _profiles() -> dict[str, Profile]:
     loaded = [load_profile(name) for name in data_files.names("data/hardware")]
     return {
-        profile.name: Profile(profile.name, profile.mig_mode is not None, profile.architecture_of_host)
+        profile.name: Profile(
+            profile.name, profile.mig_mode is not None, profile.architecture_of_host, memory_of(profile)
+        )
         for profile in loaded
     }
 

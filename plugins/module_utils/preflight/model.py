@@ -7,6 +7,8 @@ from datetime import datetime, timezone
 from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.compat.answer import Judge
+from ansible_collections.baremetal.gpu.plugins.module_utils.sharing.figures import GpuMemory
+from ansible_collections.baremetal.gpu.plugins.module_utils.sharing.tiers import Tier
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,15 @@ class Kubeconfig:
 
 @dataclass(frozen=True)
 class Profile:
-    """The part of a hardware profile that the checks need. ``architecture`` is empty where the profile says none."""
+    """The part of a hardware profile that the checks need. ``architecture`` is empty where the profile says none.
+
+    ``memory`` is that of one GPU; None where it is not known.
+    """
 
     name: str
     mig_capable: bool
     architecture: str = ""
+    memory: Optional[GpuMemory] = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Rules:
     ``options`` holds, per role, the options of its argument specs; ``codes`` the kind of each registered code;
     ``readiness`` the items of a site's readiness checklist; ``kubelet_arguments`` the arguments that may not be given, with
     the reason; ``labels_by_api`` a pattern of the labels that the agent's role sets through the API, if it sets any so;
-    ``compatibility`` answers which versions may meet, where that is known.
+    ``compatibility`` answers which versions may meet, where that is known; ``tiers`` are the workload tiers by name.
     """
 
     profiles: Mapping[str, Profile] = field(default_factory=dict)
@@ -101,6 +107,7 @@ class Rules:
     kubelet_label_namespaces: FrozenSet[str] = frozenset()
     labels_by_api: str = ""
     compatibility: Optional[Judge] = None
+    tiers: Mapping[str, Tier] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,8 @@ class Inventory:
 # Facts of the site that no role sets, and what they are for; docs/preflight.md describes them.
 SITE_VARIABLES = frozenset(
     {
+        # How the GPUs of a group of nodes are shared (docs/sharing.md).
+        "gpu_sharing",
         # The k3s server exists before the run.
         "k3s_server_cluster_cidr",
         "k3s_server_cluster_dns",

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Optional
+from typing import Iterator
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.hardware import MIG_STRATEGY
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import Host, Inventory, Refusal
+from ansible_collections.baremetal.gpu.plugins.module_utils.sharing.declaration import (
+    replicas_out_of_range,
+    whole_number,
+)
 
 SHARING = "nvidia_device_plugin_sharing"
 REPLICAS = "nvidia_device_plugin_replicas"
 VERIFIED_REPLICAS = "gpu_verify_replicas"
 EXPECT_MPS = "gpu_verify_expect_mps"
-
-# An MPS server takes 48 clients since Volta, and the device plugin refuses to share a GPU by one.
-MINIMUM = 2
-MAXIMUM_BY_MPS = 48
 
 
 def check(inventory: Inventory) -> Iterator[Refusal]:
@@ -27,23 +27,14 @@ def check(inventory: Inventory) -> Iterator[Refusal]:
         if replicas is None:
             yield _refusal(host, "is {0!r}, not a whole number".format(host.variables.get(REPLICAS)))
         else:
-            yield from _out_of_range(host, sharing, replicas)
+            what = replicas_out_of_range(SHARING, sharing, replicas)
+            if what:
+                yield _refusal(host, what)
             yield from _verified(host, sharing, replicas)
         strategy = host.text(MIG_STRATEGY) or "none"
         if sharing == "mps" and strategy != "none":
             what = "{0} is mps and {1} is {2}".format(SHARING, MIG_STRATEGY, strategy)
             yield Refusal("BG-INV-022", host.name, what, variable=MIG_STRATEGY)
-
-
-def _out_of_range(host: Host, sharing: str, replicas: int) -> Iterator[Refusal]:
-    if sharing == "none" and replicas != 1:
-        yield _refusal(host, "is {0} while {1} is none".format(replicas, SHARING))
-    elif sharing != "none" and replicas < MINIMUM:
-        yield _refusal(
-            host, "is {0} with {1} {2}; sharing needs at least {3}".format(replicas, SHARING, sharing, MINIMUM)
-        )
-    elif sharing == "mps" and replicas > MAXIMUM_BY_MPS:
-        yield _refusal(host, "is {0}; MPS serves at most {1} clients per GPU".format(replicas, MAXIMUM_BY_MPS))
 
 
 def _verified(host: Host, sharing: str, replicas: int) -> Iterator[Refusal]:
@@ -56,16 +47,6 @@ def _verified(host: Host, sharing: str, replicas: int) -> Iterator[Refusal]:
     if host.text(EXPECT_MPS).lower() in ("true", "yes", "on", "1") and sharing != "mps":
         what = "{0} is {1} and {2} is true".format(SHARING, sharing, EXPECT_MPS)
         yield Refusal("BG-INV-023", host.name, what, variable=EXPECT_MPS)
-
-
-def whole_number(value: Any) -> Optional[int]:
-    """A number, also as the text that a template makes of it; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        return None
-    try:
-        return int(value)
-    except ValueError:
-        return None
 
 
 def _refusal(host: Host, what: str) -> Refusal:

@@ -26,7 +26,7 @@ UNDECRYPTED = re.compile(r"decrypt(?:ion|ed|ing)?\b", re.IGNORECASE)
 def check(inventory: Inventory) -> Iterator[Refusal]:
     """Refuse what is missing, cannot be evaluated, or is misspelt on the hosts that this run is about."""
     known = tuple(sorted({name for options in inventory.rules.options.values() for name in options} | SITE_VARIABLES))
-    prefixes = (*tuple(sorted(inventory.rules.options)), "k3s_server", "site")
+    prefixes = (*tuple(sorted(inventory.rules.options)), "gpu_sharing", "k3s_server", "site")
     for host in inventory.judged():
         for role in sorted(host.roles):
             yield from _missing(host, role, inventory)

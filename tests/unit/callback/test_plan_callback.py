@@ -105,6 +105,7 @@ def test_plan_changes_nothing_and_says_what_would_change(root: Path, tmp_path: P
     assert (host["tasks"], host["handlers"]) == (["Write a file", "Make a folder"], ["Touch"])
     assert "PLAN plan.yml: ok, 4 changes on 1 of 1 hosts; nothing was changed" in done.stdout
     assert "secret" not in json.dumps(plan)
+    assert plan["deviations"] == [], "the host is of no system"
 
 
 def test_the_same_tasks_under_another_name_are_stopped_before_they_do_anything(root: Path, tmp_path: Path) -> None:
@@ -161,6 +162,11 @@ def test_refused_inventory_stands_in_the_plan_of_the_hosts_it_is_about(root: Pat
         "spark-01": "refused",
     }
     assert "BG-INV-012" in {refusal["code"] for refusal in plan["hosts"]["calypso"]["refusals"]}
+    # The hosts' system is told what it does not get as specified, and no other.
+    deviations = {entry["id"]: entry["requirements"] for entry in plan["deviations"]}
+    assert deviations["DEV-006"] == ["MPS-02", "MPS-05"]
+    assert all(name.split("-")[0] in ("SPARK", "MPS") for names in deviations.values() for name in names)
+    assert "DEV-006 deviates from MPS-02, MPS-05: With ten replicas only the tier of 10 %" in done.stdout
 
 
 @pytest.mark.parametrize(("asked", "subject"), [({}, "one"), ({"asked": "two"}, "two")])

