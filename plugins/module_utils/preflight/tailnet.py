@@ -9,12 +9,18 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model impo
 GROUP = "tailnet"
 """Hosts that the collection's playbooks make nodes of a tailnet."""
 ROLES = ("k3s_agent", "k3s_server")
+REPOSITORY = ("tailnet_repository_url", "tailnet_repository_key_url", "tailnet_repository_key_fingerprint")
+"""Variables of the playbooks that join hosts: where Tailscale comes from."""
 _TRUE = (True, "true", "True", "yes", "on", 1, "1")
 
 
 def check(inventory: Inventory) -> Iterator[Refusal]:
     """Refuse nodes without any address, nodes over a tailnet that their host does not join, and what contradicts the tailnet's address."""
     for host in inventory.judged():
+        for name in REPOSITORY if "tailscale" in host.roles else ():
+            if name not in host.names:
+                what = "{0}, which the host needs to join its tailnet, is not set".format(name)
+                yield Refusal("BG-INV-012", host.name, what, "set it for group {0}".format(GROUP), name)
         for role in ROLES:
             if role in host.roles:
                 yield from _node(host, role, host.name in inventory.groups.get(GROUP, frozenset()))
