@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.baremetal.gpu.plugins.module_utils import k3s_tailnet
 from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
 from ansible_collections.baremetal.gpu.plugins.module_utils.k3s_flags import check_keys
 from ansible_collections.baremetal.gpu.plugins.module_utils.k3s_service import SERVICES
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.secrets import FULL_TOKEN
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.skew import OLDEST_MINORS, version_in
+from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 
 # Arguments that are about the controller; the host gets all others.
-OWN_ARGUMENTS = ("token_file", "cluster", "node_name", "known_settings")
+OWN_ARGUMENTS = ("token_file", "cluster", "node_name", "known_settings", "over_tailnet")
 
 
 class ActionModule(ActionBase):
@@ -46,6 +49,9 @@ class ActionModule(ActionBase):
         told: dict[str, Any] = {}
         if own["token_file"] or service == "agent":
             told["token"] = read_token(own["token_file"] or "", full=service == "agent")
+        if boolean(own["over_tailnet"] or False):
+            told["tailnet_interface"] = data_files.load("data/ports.yml")["interfaces"]["tailnet"]["names"][0]
+            k3s_tailnet.require_others_inside((own["cluster"] or {}).get("nodes") or {}, str(own["node_name"] or ""))
         if own["cluster"] and service == "server":
             check_step(str(arguments.get("release") or ""), own["cluster"])
         elif own["cluster"]:

@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, Any] = {
 REFUSED = "BG-INV-099"
 # A secret or a kubeconfig is smaller; a larger file is a mistake and is not read whole.
 MAXIMUM_BYTES = 1024 * 1024
+_CHOSEN = re.compile(r"\{\{ (\w+) \| default\('([^']*)'\) \}\}")
 # So many hosts are named where many share one fault.
 NAMED_HOSTS = 5
 
@@ -84,8 +85,8 @@ class Composition:
         if not playbook.exists():
             raise AnsibleActionFail(f"there is no playbook {playbook.name}; system must be the name of one")
         found: dict[str, set[str]] = {}
-        for play in _plays(playbook):
-            hosts = _hosts_of(str(play.get("hosts", "")), groups)
+        for play, variables in _plays(playbook, {}):
+            hosts = _hosts_of(_pattern(str(play.get("hosts", "")), variables), groups)
             for role in play.get("roles") or ():
                 name = role if isinstance(role, str) else str(role.get("role") or role.get("name"))
                 found.setdefault(name.removeprefix(COLLECTION), set()).update(hosts)
@@ -99,19 +100,28 @@ class Composition:
         return frozenset(role for role, hosts in self.hosts_by_role.items() if host in hosts)
 
 
-def _plays(playbook: Path) -> Iterator[Mapping[str, Any]]:
+def _plays(playbook: Path, variables: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The plays of a playbook, each with what was said where its playbook was imported."""
     for play in data_files.load(str(playbook.relative_to(data_files.COLLECTION_ROOT))):
         imported = play.get("ansible.builtin.import_playbook")
         if imported:
-            yield from _plays(playbook.parent / imported)
+            yield from _plays(playbook.parent / imported, {**variables, **(play.get("vars") or {})})
         else:
-            yield play
+            yield play, variables
+
+
+def _pattern(text: str, variables: Mapping[str, Any]) -> str:
+    """The hosts of a play as a pattern; a part of a playbook lets whoever imports it choose them."""
+    chosen = _CHOSEN.fullmatch(text)
+    return str(variables.get(chosen[1], chosen[2])) if chosen else text
 
 
 def _hosts_of(pattern: str, groups: Mapping[str, list[str]]) -> set[str]:
-    """Hosts of a play. This collection's playbooks name groups; anything else names one host."""
+    """Hosts of a play. This collection's playbooks name groups, and hosts that are in two of them; anything else names one host."""
     parts = [part for part in re.split(r"[,:]", pattern) if part]
-    return {host for part in parts for host in groups.get(part, [part])}
+    both = [set(groups.get(part[1:], ())) for part in parts if part.startswith("&")]
+    found = {host for part in parts if not part.startswith("&") for host in groups.get(part, [part])}
+    return found.intersection(*both)
 
 
 def _belongs_to_others_only(system: System, groups: Mapping[str, list[str]]) -> bool:

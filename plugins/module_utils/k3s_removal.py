@@ -239,7 +239,13 @@ def _descendants(ancestors: Set[int], parents: Dict[int, int]) -> Set[int]:
 
 
 def _files(service: Service) -> Tuple[str, ...]:
-    return (BINARY, PREVIOUS_BINARY, service.unit_file + ".env", "/run/baremetal-gpu/{0}.stale".format(service.name))
+    return (
+        BINARY,
+        PREVIOUS_BINARY,
+        service.unit_file + ".env",
+        service.tailnet_file,
+        "/run/baremetal-gpu/{0}.stale".format(service.name),
+    )
 
 
 def _has_content(host: Host, folder: str, foreign: Sequence[str]) -> bool:

@@ -57,6 +57,21 @@ RestartSec=5s
 WantedBy=multi-user.target
 """
 
+TAILNET_WAIT_S = 120
+"""How long a start waits for the tailnet's address. A daemon that logs in needs seconds; systemd tries again when it was in vain."""
+
+# Wants, not Requires: a node whose tailscaled restarts goes on. tailscaled's unit is up before its address is there, so that is waited for.
+# Nothing here may have a dollar or percent sign, which systemd would replace.
+_AFTER_TAILNET = """\
+[Unit]
+Wants=tailscaled.service
+After=tailscaled.service
+
+[Service]
+ExecStartPre=/bin/sh -c '{wait} || {{ echo "{problem}" >&2; exit 1; }}'
+"""
+_WAIT = 'timeout {0} sh -c "until ip -oneline address show dev {1} 2>/dev/null | grep -qwF {2}; do sleep 1; done"'
+
 
 @dataclass(frozen=True)
 class Service:
@@ -71,6 +86,11 @@ class Service:
     @property
     def unit_file(self) -> str:
         return "/etc/systemd/system/{0}.service".format(self.name)
+
+    @property
+    def tailnet_file(self) -> str:
+        """Where the unit is told to come after the tailnet. The unit itself is the same with and without one."""
+        return "{0}.d/baremetal-gpu-tailnet.conf".format(self.unit_file)
 
     def unit(self) -> str:
         """The text of the unit. All settings are in the configuration file, so that no other installer's run loses them."""
@@ -105,6 +125,24 @@ class TextFile:
     text: str
     mode: int
     secret: bool = False
+    at_start: bool = True
+    """Whether a running service would be another one if it started again with it."""
+
+
+@dataclass(frozen=True)
+class Absence:
+    """A file that must not be there."""
+
+    part: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Tailnet:
+    """The tailnet that carries a node: its network device, and the host's address in it."""
+
+    interface: str
+    address: str
 
 
 @dataclass(frozen=True)
@@ -134,6 +172,7 @@ class Plan:
     downloads: Tuple[Download, ...]
     files: Tuple[TextFile, ...]
     changes: Tuple[Change, ...]
+    removals: Tuple[Absence, ...] = ()
 
     @property
     def concerns_what_runs(self) -> bool:
@@ -153,10 +192,24 @@ def wanted_downloads(binary_url: str, binary_sha256: str, archives: Sequence[Map
     return found
 
 
-def wanted_files(service: Service, settings: Mapping[str, Any], token: Optional[str]) -> List[TextFile]:
-    """Configuration, token and unit. Raises ``GpuError`` BG-K3S-004 for a setting that has no place in the file."""
+def wanted_files(
+    service: Service, settings: Mapping[str, Any], token: Optional[str], tailnet: Optional[Tailnet] = None
+) -> List[TextFile]:
+    """Configuration, token and unit. Raises ``GpuError`` BG-K3S-004 for a setting that has no place in the file.
+
+    With a tailnet the node has its address, flannel its device, and the unit its order.
+    """
     given = dict(settings)
     files = []
+    if tailnet is not None:
+        given.update({"node-ip": tailnet.address, "flannel-iface": tailnet.interface})
+        wait = _WAIT.format(TAILNET_WAIT_S, tailnet.interface, tailnet.address)
+        problem = "{0} has no address {1} after {2} s: this host is not in its tailnet".format(
+            tailnet.interface, tailnet.address, TAILNET_WAIT_S
+        )
+        text = HEADER + _AFTER_TAILNET.format(wait=wait, problem=problem)
+        # An order counts at the next start; what runs now came after the tailnet, or it would have no such address.
+        files.append(TextFile("unit", service.tailnet_file, text, 0o644, at_start=False))
     if token is not None:
         given["token-file"] = service.token_file
         files.append(TextFile("token", service.token_file, token.strip() + "\n", 0o600, secret=True))
@@ -165,6 +218,17 @@ def wanted_files(service: Service, settings: Mapping[str, Any], token: Optional[
         *files,
         TextFile("unit", service.unit_file, service.unit(), 0o644),
     ]
+
+
+def unwanted_files(service: Service, tailnet: Optional[Tailnet]) -> List[Absence]:
+    """What a node over the tailnet has, and another one has not."""
+    return [] if tailnet is not None else [Absence("unit", service.tailnet_file)]
+
+
+def node_ip_in(text: str) -> str:
+    """The node address that a ``config.yaml`` of this collection has; empty when it has none."""
+    value = blocks(text).get("node-ip", "").partition(":")[2].strip()
+    return value.strip("\"'")
 
 
 def render(settings: Mapping[str, Any]) -> str:
@@ -206,18 +270,26 @@ def counts_at_start(before: Optional[str], after: str) -> bool:
 
 
 def compare(wanted: Sequence[Any], found: Mapping[str, Found]) -> Plan:
-    """What of the wanted downloads and files differs from what was found; paths that were not found are absent."""
+    """What of the wanted downloads, files and absences differs from what was found; paths that were not found are absent."""
     downloads: List[Download] = []
     files: List[TextFile] = []
     changes: List[Change] = []
+    removals: List[Absence] = []
     for item in wanted:
+        if isinstance(item, Absence):
+            if item.path in found:
+                changes.append(Change(item.part, item.path, content=True, at_start=False))
+                removals.append(item)
+            continue
         now = found.get(item.path, Found())
         if isinstance(item, Download):
             content = now.sha256 != item.sha256
             at_start = content and item.part in READ_AT_START
         else:
             content = now.text != item.text
-            at_start = counts_at_start(now.text, item.text) if item.part == "configuration" else content
+            at_start = (
+                counts_at_start(now.text, item.text) if item.part == "configuration" else content and item.at_start
+            )
         if not content and now.mode == item.mode and now.owner == (0, 0):
             continue
         changes.append(Change(item.part, item.path, content, at_start))
@@ -225,7 +297,7 @@ def compare(wanted: Sequence[Any], found: Mapping[str, Found]) -> Plan:
             downloads.append(item)
         else:
             files.append(item)
-    return Plan(tuple(downloads), tuple(files), tuple(changes))
+    return Plan(tuple(downloads), tuple(files), tuple(changes), tuple(removals))
 
 
 def difference(plan: Plan, found: Mapping[str, Found]) -> List[Dict[str, str]]:
@@ -246,6 +318,16 @@ def difference(plan: Plan, found: Mapping[str, Found]) -> List[Dict[str, str]]:
                 "after_header": _with_mode(item.path, item.mode),
                 "before": before,
                 "after": after,
+            }
+        )
+    for removal in plan.removals:
+        now = found[removal.path]
+        shown.append(
+            {
+                "before_header": _with_mode(removal.path, now.mode),
+                "after_header": "{0} (absent)".format(removal.path),
+                "before": now.text or "",
+                "after": "",
             }
         )
     return shown

@@ -14,6 +14,7 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuErr
 
 OWNED_LABELS = "baremetal.gpu/labels"
 OWNED_TAINTS = "baremetal.gpu/taints"
+FLANNEL_ADDRESS = "flannel.alpha.coreos.com/public-ip"
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -49,6 +50,10 @@ class Node:
     owned_taints: FrozenSet[str]
     resource_version: str
     message: str = ""
+    addresses: Tuple[str, ...] = ()
+    """What its kubelet announces (type InternalIP)."""
+    pod_network_address: str = ""
+    """Where flannel of other nodes sends packets for its pods; empty where there is no flannel."""
 
     def as_dict(self) -> Dict[str, Any]:
         return {
@@ -64,6 +69,8 @@ class Node:
             "owned_taints": sorted(self.owned_taints),
             "resource_version": self.resource_version,
             "message": self.message,
+            "addresses": list(self.addresses),
+            "pod_network_address": self.pod_network_address,
         }
 
     @classmethod
@@ -82,6 +89,8 @@ class Node:
             owned_taints=frozenset(data["owned_taints"]),
             resource_version=str(data["resource_version"]),
             message=str(data.get("message") or ""),
+            addresses=tuple(map(str, data.get("addresses") or ())),
+            pod_network_address=str(data.get("pod_network_address") or ""),
         )
 
 
@@ -138,6 +147,10 @@ def parse_node(item: Mapping[str, Any]) -> Node:
         owned_taints=_owned(annotations.get(OWNED_TAINTS)),
         resource_version=str(metadata.get("resourceVersion") or ""),
         message=str(ready.get("message") or ""),
+        addresses=tuple(
+            str(entry.get("address")) for entry in status.get("addresses") or [] if entry.get("type") == "InternalIP"
+        ),
+        pod_network_address=str(annotations.get(FLANNEL_ADDRESS) or ""),
     )
 
 

@@ -18,6 +18,8 @@ NEEDS_LOGIN = "NeedsLogin"
 NEEDS_APPROVAL = "NeedsMachineAuth"
 STOPPED = "Stopped"
 RUNNING = "Running"
+RANGE = ipaddress.IPv4Network("100.64.0.0/10")
+"""Tailscale and headscale give their nodes addresses of this network, and route the whole of it."""
 PASSING = ("NoState", "Starting")
 """States that a daemon goes through; the next one says something."""
 

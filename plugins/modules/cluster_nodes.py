@@ -59,4 +59,6 @@ nodes:
       owned_taints: ["nvidia.com/gpu:NoSchedule"]
       resource_version: "1234"
       message: kubelet is posting ready status
+      addresses: [10.0.0.21]
+      pod_network_address: 10.0.0.21
 """

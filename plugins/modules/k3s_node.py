@@ -18,6 +18,9 @@ description:
   - Refuses, before anything is written, a token without the CA's hash (BG-K3S-001), settings that k3s does not know
     (BG-K3S-004), an agent's release outside the cluster's version skew (BG-K3S-005), a server's that the cluster cannot step to
     (BG-K3S-020), another release than the one that runs (BG-K3S-006) unless O(release_change), and a node name that another machine has (BG-K3S-007).
+  - With O(over_tailnet) the node has the host's tailnet address, which Tailscale on the host is asked for, flannel has the tailnet's device, whose
+    MTU less 50 it gives pods, and the unit starts after tailscaled and waits up to two minutes for the address. Refuses a host without tailnet address
+    (BG-K3S-022), and nodes of O(cluster) outside of the tailnet (BG-K3S-023).
   - With O(state=absent) stops the service and removes what k3s made on the host, and nothing else. Volumes are unmounted
     first; what is mounted below its folders otherwise, user data in C(/var/lib/rancher/k3s/storage) and iptables rules stay.
   - With O(state=previous) puts back the binary that the last change of release replaced.
@@ -85,6 +88,10 @@ options:
   node_name:
     description: Name of the node, to look it up in O(cluster).
     type: str
+  over_tailnet:
+    description: Whether the node is reached, and reaches others, over the host's tailnet. Sets C(node-ip) and C(flannel-iface).
+    type: bool
+    default: false
   download_timeout_s:
     description: How long a server may take to answer or to send the next part, in seconds.
     type: float
@@ -166,21 +173,26 @@ from typing import Any, Dict, List, Optional, Tuple
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
 
-from ansible_collections.baremetal.gpu.plugins.module_utils import bounded, k3s_removal
+from ansible_collections.baremetal.gpu.plugins.module_utils import bounded, k3s_removal, k3s_tailnet
 from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
 from ansible_collections.baremetal.gpu.plugins.module_utils.k3s_host import Host, UnitState
 from ansible_collections.baremetal.gpu.plugins.module_utils.k3s_service import (
     BINARY,
+    CONFIGURATION,
     PARTS,
     PREVIOUS_BINARY,
     SERVICES,
     Plan,
     Service,
+    Tailnet,
     compare,
     difference,
+    node_ip_in,
+    unwanted_files,
     wanted_downloads,
     wanted_files,
 )
+from ansible_collections.baremetal.gpu.plugins.module_utils.tailscale_host import Node
 
 ARGUMENTS: Dict[str, Any] = {
     "service": {"type": "str", "choices": ["agent", "server"], "required": True},
@@ -200,10 +212,11 @@ ARGUMENTS: Dict[str, Any] = {
     "token": {"type": "str", "no_log": True},
     "other_machine": {"type": "str", "default": ""},
     "node_absent": {"type": "bool", "default": False},
+    "tailnet_interface": {"type": "str", "default": ""},
     "download_timeout_s": {"type": "float", "default": 60},
 }
-"""Of the documented options, the action takes those about the controller; ``token``, ``other_machine`` and
-``node_absent`` are what it makes of them."""
+"""Of the documented options, the action takes those about the controller; ``token``, ``other_machine``,
+``node_absent`` and ``tailnet_interface`` are what it makes of them."""
 
 ROOT = "/"
 WAIT_FOR_OTHERS_S = 120.0
@@ -230,9 +243,11 @@ def main() -> None:
 
 def _present(module: AnsibleModule, host: Host, service: Service) -> Dict[str, Any]:
     params = module.params
+    tailnet = _tailnet(host, params, module.check_mode)
     wanted: List[Any] = [
         *wanted_downloads(params["binary_url"], params["binary_sha256"], params["image_archives"]),
-        *wanted_files(service, params["settings"], params["token"]),
+        *wanted_files(service, params["settings"], params["token"], tailnet),
+        *unwanted_files(service, tailnet),
     ]
     wanted = [item for item in wanted if item.part in params["parts"]]
     found = host.find(wanted)
@@ -252,6 +267,19 @@ def _present(module: AnsibleModule, host: Host, service: Service) -> Dict[str, A
         "parts": [part for part in PARTS if any(change.part == part for change in plan.changes)],
         "diff": difference(plan, found),
     }
+
+
+def _tailnet(host: Host, params: Dict[str, Any], check_mode: bool) -> Optional[Tailnet]:
+    """The tailnet that is to carry the node; None for none. Raises ``GpuError`` when the host is in none, but not in check mode:
+    an earlier task of the predicted run joins it."""
+    interface = params["tailnet_interface"]
+    if not interface or not {"configuration", "unit"} & set(params["parts"]):
+        return None
+    node = Node()
+    if not check_mode:
+        return k3s_tailnet.tailnet_of(node.status(), interface)
+    status = node.status() if node.is_up else None
+    return k3s_tailnet.predicted(status, interface, node_ip_in(host.read(CONFIGURATION) or ""))
 
 
 def _refuse_other_machine(host: Host, registered: str) -> None:
@@ -295,6 +323,8 @@ def _apply(host: Host, service: Service, plan: Plan, state: UnitState, params: D
         host.place(draft, item.path)
     for file in plan.files:
         host.write(file.path, file.text, file.mode)
+    for removal in plan.removals:
+        host.discard(removal.path)
     for download in plan.downloads:
         host.set_mode(download.path, download.mode)
     if plan.changes_content_of("unit"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.addresses import (
@@ -14,6 +13,7 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.addresses 
     node_networks,
 )
 from ansible_collections.baremetal.gpu.plugins.module_utils.preflight.model import Inventory, Node, Refusal, clusters
+from ansible_collections.baremetal.gpu.plugins.module_utils.tailscale import RANGE as TAILNET
 
 # (role that carries the variable, pods' variable and its default, services' variable and its default). Of k3s the
 # defaults are the server's own; kubeadm's come from its role.
@@ -28,8 +28,6 @@ MASK_SIZE = "k3s_server_node_cidr_mask_size"
 DEFAULT_MASK_SIZES = {4: 24, 6: 64}
 # kube-apiserver refuses service networks with fewer than 8 addresses or with more than 20 bits for hosts.
 LEAST_SERVICE_BITS, MOST_SERVICE_BITS = 3, 20
-# Tailscale gives its nodes addresses of this range, and routes the whole of it.
-TAILNET = ipaddress.IPv4Network("100.64.0.0/10")
 
 Declared = Tuple[str, str, Network]
 

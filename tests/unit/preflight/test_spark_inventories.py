@@ -92,6 +92,27 @@ def drop(name: str) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def in_tailnet(*groups: str) -> Callable[[dict[str, Any]], None]:
+    """The host is in these groups as well."""
+
+    def change(hosts: dict[str, Any]) -> None:
+        children = hosts["all"]["children"]
+        del children["tailnet"]["children"]
+        for name in groups:
+            children.setdefault(name, {})["hosts"] = {"spark-01": None}
+
+    return change
+
+
+TAILNET = {
+    "tailnet_repository_url": "https://pkgs.tailscale.com/stable/ubuntu",
+    "tailnet_repository_key_url": "https://pkgs.tailscale.com/stable/ubuntu/noble.gpg",
+    "tailnet_repository_key_fingerprint": "5a" * 20,
+    "k3s_agent_over_tailnet": True,
+    "k3s_agent_server": "https://100.64.0.20:6443",
+}
+
+
 def also_server(hosts: dict[str, Any]) -> None:
     group(hosts, "k3s_server")["hosts"]["spark-01"] = None
 
@@ -212,6 +233,22 @@ CASES = (
         "waive the code of a finding",
         gpu_verify_waivers=[{"code": "BG-INV-001", "reason": "no"}],
     ),
+    Case(
+        "over_no_tailnet",
+        "BG-INV-054",
+        "add it to group tailnet",
+        host={"k3s_agent_node_ip": None},
+        variables=TAILNET,
+    ),
+    Case("over_tailnet_and_typed", "BG-INV-055", "leave that", hosts=in_tailnet("tailnet"), variables=TAILNET),
+    Case(
+        "tailnet_without_repository",
+        "BG-INV-012",
+        "set it for group tailnet",
+        hosts=in_tailnet("tailnet"),
+    ),
+    Case("closed_to_no_tailnet", "BG-INV-025", "make tailnet_only a child", hosts=in_tailnet("tailnet_only")),
+    Case("no_address", "BG-INV-012", "k3s_agent_over_tailnet", host={"k3s_agent_node_ip": None}),
     Case("no_server", "BG-INV-024", "add a host to group k3s_server", hosts=drop("k3s_server")),
     Case("server_is_agent", "BG-INV-025", "one of the groups", hosts=also_server),
     Case("not_verified", "BG-INV-025", "make spark a child of spark_system", hosts=apart),
@@ -328,6 +365,14 @@ VALID = (
             "k3s_agent_node_taints": ["gpu:NoExecute", "nvidia.com/gpu=present:NoSchedule"],
             "site_node_networks": ["10.20.0.0/24"],
         },
+    ),
+    Case(
+        "over_the_tailnet_and_nothing_else",
+        "",
+        "",
+        hosts=in_tailnet("tailnet", "tailnet_only"),
+        host={"k3s_agent_node_ip": None},
+        variables=TAILNET,
     ),
     v(
         "both_families",

@@ -146,6 +146,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     (folder / "token").write_text(TOKEN, encoding="utf-8")
     good = {"token_file": str(folder / "token"), "node_name": "n"}
     cluster = {"server_version": "v9.1.0+k3s1", "ca_sha256": HASH, "nodes": {"n": {"machine_id": "another machine"}}}
+    in_lan = {"nodes": {"calypso": {"pod_network_address": "10.0.0.20"}}}
     observed = {
         "name": "n",
         "machine_id": "",
@@ -172,13 +173,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         {"name": "Settle", "baremetal.gpu.cluster_node": {**settle, "labels": ["a=2"]}, "ignore_errors": True},
         {"name": "Settle", "baremetal.gpu.cluster_node": {**settle, "taints": ["x"]}, "ignore_errors": True},
         {"name": "Read", "baremetal.gpu.certificates": certificates},
+        node(**good, cluster={**cluster, **in_lan}, over_tailnet=True),
         check_mode=True,
     )
 
 
 @pytest.mark.parametrize(
     ("index", "code"),
-    [(0, "BG-K3S-001"), (1, "BG-K3S-004"), (2, "BG-K3S-005"), (3, "BG-K3S-009"), (4, "BG-K3S-007")],
+    [(0, "BG-K3S-001"), (1, "BG-K3S-004"), (2, "BG-K3S-005"), (3, "BG-K3S-009"), (4, "BG-K3S-007"), (9, "BG-K3S-023")],
 )
 def test_what_the_controller_knows_refuses_a_host_before_it_changes(
     results: list[dict[str, Any]], index: int, code: str

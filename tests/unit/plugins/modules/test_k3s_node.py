@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import threading
 import time
@@ -32,6 +33,7 @@ class Machine:
         self.active, self.enabled = "inactive", False
         self.started_us = 0
         self.calls: list[list[str]] = []
+        self.tailnet: dict[str, Any] = {}
         write(self.root / "etc/machine-id", "own\n")
         self.offer(RELEASE)
         write(self.mirror / "images.tar", "images")
@@ -40,7 +42,7 @@ class Machine:
         """A binary on the mirror that says it is this release."""
         write(self.mirror / "k3s", release)
 
-    def run(self, command: list[str], _timeout_s: float) -> bounded.Completed:
+    def run(self, command: list[str], _timeout_s: float, _descriptors: Any = ()) -> bounded.Completed:
         self.calls.append(command)
         output, status = "", 0
         if command[:2] == ["systemctl", "show"]:
@@ -51,6 +53,8 @@ class Machine:
             )
         elif command[1:] == ["--version"]:
             output = f"k3s version {Path(command[0]).read_text(encoding='utf-8')} (test)\n"
+        elif command[0] == "tailscale":
+            output, status = json.dumps(self.tailnet) if self.tailnet else "", 0 if self.tailnet else 1
         elif command[0] == "umount":
             status = 32
         return bounded.Completed(return_code=status, output=output, errors="busy" if status else "", elapsed_s=0.0)
@@ -164,6 +168,56 @@ def test_a_running_service_restarts_only_for_what_it_reads(
         assert (result["changed"], result["parts"], result["restart_needed"]) == (True, [part], restart)
     machine.start()
     assert not run(machine, **changes)["changed"]
+
+
+CONNECTED = {"BackendState": "Running", "TUN": True, "TailscaleIPs": ["100.64.0.2"], "Self": {"Online": True}}
+OVER: dict[str, Any] = {"tailnet_interface": "tailscale0"}
+TAILNET_FILE = SERVICES["agent"].tailnet_file
+
+
+def test_a_node_over_the_tailnet_has_the_address_that_the_host_has_there(machine: Machine) -> None:
+    predicted = run(machine, check_mode=True, **OVER)
+    refused = run(machine, **OVER)
+    assert (refused["failed"], refused["code"]) == (True, "BG-TAILNET-101"), "there is no tailscaled yet"
+    machine.tailnet = {**CONNECTED, "BackendState": "Stopped"}
+    refused = run(machine, **OVER)
+    assert (refused["failed"], refused["code"]) == (True, "BG-K3S-022")
+    assert not machine.path(CONFIGURATION).exists()
+    machine.tailnet = CONNECTED
+    done = run(machine, **OVER)
+    assert predicted["parts"] == done["parts"] == ["binary", "images", "configuration", "token", "unit"]
+    text = machine.path(CONFIGURATION).read_text(encoding="utf-8")
+    assert ('node-ip: "100.64.0.2"' in text, 'flannel-iface: "tailscale0"' in text) == (True, True)
+    assert "After=tailscaled.service" in machine.path(TAILNET_FILE).read_text(encoding="utf-8")
+    machine.start()
+    before = tree(machine)
+    assert not run(machine, **OVER)["changed"]
+    machine.tailnet = {}
+    assert not run(machine, check_mode=True, **OVER)["changed"], "a node keeps its address when it logs in again"
+    assert tree(machine) == before
+
+
+def test_only_what_runs_otherwise_restarts_a_node_over_the_tailnet(machine: Machine) -> None:
+    machine.tailnet = CONNECTED
+    run(machine, **OVER)
+    machine.start()
+    machine.path(TAILNET_FILE).unlink()
+    machine.calls.clear()
+    ordered = run(machine, **OVER)
+    assert (ordered["changed"], ordered["parts"], ordered["restart_needed"]) == (True, ["unit"], False)
+    assert ["systemctl", "daemon-reload"] in machine.calls
+    machine.tailnet = {**CONNECTED, "TailscaleIPs": ["100.64.0.3"]}
+    moved = run(machine, **OVER)
+    assert (moved["parts"], moved["restart_needed"]) == (["configuration", "unit"], True)
+    machine.start()
+    left = run(machine, settings={"server": "https://10.0.0.20:6443", "node-ip": "10.0.0.21"})
+    assert (left["parts"], left["restart_needed"]) == (["configuration", "unit"], True)
+    assert not machine.path(TAILNET_FILE).exists()
+
+
+def test_a_change_of_release_asks_for_no_tailnet(machine: Machine) -> None:
+    assert run(machine, parts=["binary", "images"], **OVER)["parts"] == ["binary", "images"]
+    assert not any(call[0] == "tailscale" for call in machine.calls)
 
 
 def test_a_run_that_was_cut_short_before_the_restart_is_made_good(machine: Machine) -> None:
