@@ -107,7 +107,9 @@ def test_a_first_agent_that_fails_leaves_the_second_untouched_and_a_rerun_does_b
         assert "BG-CHANGE-104" in "\n".join(other.failures())
         assert (roll.boot(SECOND), roll.cordoned(SECOND)) == (before[SECOND], False)
     finally:
-        roll.system.shell(FIRST, "systemctl enable --now ssh.service")
+        # Of both: whichever it was, the next test needs its host.
+        for name in AGENTS:
+            roll.system.shell(name, "systemctl enable --now ssh.service")
     until(lambda: roll.lab.ssh(FIRST, "true", check=False).returncode == 0, HEALTHY_AFTER_S)
     rebooted = roll.boot(FIRST)
     assert rebooted != before[FIRST]
