@@ -388,7 +388,9 @@ class Drain:
     def _note_gone(self) -> None:
         now = self._clock()
         for uid in self._asked:
-            if uid not in self._pods.objects:
+            pod = self._pods.objects.get(uid)
+            # Of one that has ended the object may stay a little longer; nothing of it runs.
+            if pod is None or pod.ended:
                 self._gone_at.setdefault(uid, now)
 
     def _kind(self, pod: Pod) -> str:
@@ -513,7 +515,10 @@ class Drain:
         return Outcome(
             evicted=tuple(evicted),
             blocked=tuple(blocked),
-            skipped=tuple({**pod.as_dict(), "reason": reason} for pod, reason in plan.skip),
+            # One that was evicted is no longer left on purpose once it has ended.
+            skipped=tuple(
+                {**pod.as_dict(), "reason": reason} for pod, reason in plan.skip if pod.uid not in self._asked
+            ),
             gpu_jobs=tuple(pod.as_dict() for pod in (plan.gpu_jobs if jobs is None else jobs)),
             in_turns=tuple(
                 {"budget": name, "pods": count, "disruptions_allowed": allowed}

@@ -84,7 +84,8 @@ def test_all_agents_are_rebooted_one_after_the_other_and_no_request_is_lost(
     record_property("told", f"{requests}; {len(ended)} replicas evicted")
     for name in AGENTS:
         steps = [entry.step for entry in read(roll.journal, name) if entry.phase == machine.DONE]
-        assert steps == list(machine.STEPS), "each step once, in its order"
+        # The lock and what is out are taken anew whenever the host's tasks have done a step.
+        assert tuple(dict.fromkeys(steps)) == machine.STEPS
 
 
 def test_a_first_agent_that_fails_leaves_the_second_untouched_and_a_rerun_does_both(
@@ -107,7 +108,9 @@ def test_a_first_agent_that_fails_leaves_the_second_untouched_and_a_rerun_does_b
         assert "BG-CHANGE-104" in "\n".join(other.failures())
         assert (roll.boot(SECOND), roll.cordoned(SECOND)) == (before[SECOND], False)
     finally:
-        roll.system.shell(FIRST, "systemctl enable --now ssh.service")
+        # Of both: whichever it was, the next test needs its host.
+        for name in AGENTS:
+            roll.system.shell(name, "systemctl enable --now ssh.service")
     until(lambda: roll.lab.ssh(FIRST, "true", check=False).returncode == 0, HEALTHY_AFTER_S)
     rebooted = roll.boot(FIRST)
     assert rebooted != before[FIRST]

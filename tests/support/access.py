@@ -123,9 +123,6 @@ class AccessHost(Lab):
             )
         except subprocess.TimeoutExpired:
             return False
-        if done.returncode:
-            # A host of the lab has another hardware address after each start; this machine would ask the former for a minute.
-            subprocess.run(["ip", "neighbour", "flush", "to", self.address(HOST)], capture_output=True, check=False)
         return done.returncode == 0
 
     @cached_property

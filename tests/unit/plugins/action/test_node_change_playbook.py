@@ -58,6 +58,22 @@ def test_a_roll_begins_with_what_was_cut_off_and_ends_at_the_first_that_fails(
     assert "BG-CAP-103" in said
 
 
+def test_a_roll_goes_by_the_inventory_however_fast_each_host_is_answered_for(tmp_path: Path) -> None:
+    names = [f"spark-{number:02d}" for number in range(1, 13)]
+    variables = {"ansible_connection": "local", "node_change_journal": str(tmp_path / "journal")}
+    inventory = tmp_path / "inventory.yml"
+    inventory.write_text(yaml.safe_dump({"spark": {"hosts": dict.fromkeys(names), "vars": variables}}))
+    show = {"name": "Show", "ansible.builtin.debug": {"var": "groups.change_others"}}
+    plays = [
+        {"name": "Order", "import_playbook": str(playbooks.ROOT / "playbooks/parts/nodes_to_change.yml")},
+        {"name": "Show the order", "hosts": "spark-01", "gather_facts": False, "tasks": [show]},
+    ]
+    (tmp_path / "order.yml").write_text(yaml.safe_dump(plays))
+    run = playbooks.run(tmp_path / "order.yml", [inventory], environment={"ANSIBLE_HOME": str(tmp_path / "ansible")})
+    shown = [result.result["groups.change_others"] for result in run.results if result.task == "Show"]
+    assert shown == [names]
+
+
 def test_a_journal_that_cannot_be_read_ends_the_roll_before_its_first_node(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
     (tmp_path / "journal/spark-02.jsonl").write_text("nonsense\n")

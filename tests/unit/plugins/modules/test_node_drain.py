@@ -81,6 +81,23 @@ def test_what_a_drain_leaves_on_purpose_is_named_with_its_reason(api: FakeNodes,
     assert all(each["reason"] for each in result["skipped"])
 
 
+def test_a_pod_that_has_ended_is_evicted_although_its_object_stays_a_little_longer(
+    api: FakeNodes, kubeconfig: str
+) -> None:
+    """A kubelet first says that nothing of the pod runs any more, then confirms the deletion."""
+    web = pod("web")
+    api.pods, api.ends_after_s = [web], None
+
+    def end() -> None:
+        web["status"]["phase"] = "Succeeded"
+        api._event("MODIFIED", web)
+
+    api.on_eviction = [lambda: api.later(0.1, end)]
+    result = run(kubeconfig)
+    assert (gone(result), result["skipped"], result["changed"]) == (["web"], [], True)
+    assert result["evicted"][0]["seconds"] > 0
+
+
 def test_a_pod_that_was_scheduled_between_the_list_and_the_cordon_is_evicted(api: FakeNodes, kubeconfig: str) -> None:
     api.on_cordon = [lambda: api.add(pod("late"))]
     assert gone(run(kubeconfig)) == ["late"]
