@@ -33,7 +33,10 @@ _VALUE_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class Rollout:
-    """A workload as its controller counts: pods that must be there, that are of the present template, and that are ready."""
+    """A workload as its controller counts: pods that must be there, that are of the present template, and that are ready.
+
+    ``total`` counts those of earlier templates, too: a Deployment keeps them, ready, while its new ones do not get ready.
+    """
 
     kind: str
     namespace: str
@@ -41,12 +44,13 @@ class Rollout:
     wanted: int
     updated: int
     ready: int
+    total: int
     observed: bool
     selector: Mapping[str, str]
 
     @property
     def done(self) -> bool:
-        return self.observed and self.updated >= self.wanted and self.ready >= self.wanted
+        return self.observed and min(self.updated, self.ready) >= self.wanted and self.total <= self.updated
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}"
@@ -70,9 +74,11 @@ def rollout(live: Mapping[str, Any]) -> Rollout:
     if kind == "DaemonSet":
         wanted = _count(status, "desiredNumberScheduled")
         updated, ready = _count(status, "updatedNumberScheduled"), _count(status, "numberReady")
+        total = updated
     else:
         wanted = 1 if spec.get("replicas") is None else int(spec["replicas"])
         updated, ready = _count(status, "updatedReplicas"), _count(status, "readyReplicas")
+        total = _count(status, "replicas")
     return Rollout(
         kind=kind,
         namespace=str(metadata.get("namespace") or "default"),
@@ -80,6 +86,7 @@ def rollout(live: Mapping[str, Any]) -> Rollout:
         wanted=wanted,
         updated=updated,
         ready=ready,
+        total=total,
         observed=_count(status, "observedGeneration") >= _count(metadata, "generation"),
         selector=(spec.get("selector") or {}).get("matchLabels") or {},
     )

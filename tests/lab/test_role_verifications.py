@@ -59,14 +59,15 @@ SPARK = (
         "spark-01",
     ),
 )
-# A pod that starts nowhere: the object is edited, and it is not rolled out.
+# A new pod that does not get ready, while the one before it goes on: nothing else suffers from it.
+NFD = "k3s kubectl --namespace node-feature-discovery"
 SPARK_ROLLOUT = (
     Fault(
         "calypso",
-        f"{OPERANDS} get daemonset gpu-feature-discovery -o jsonpath='{{.spec.template.spec.containers[0].image}}' > /run/image-kept; "
-        f"{OPERANDS} set image daemonset/gpu-feature-discovery gpu-feature-discovery=mirror.lab.internal/wrong:v0",
-        f'{OPERANDS} set image daemonset/gpu-feature-discovery gpu-feature-discovery="$(cat /run/image-kept)"; '
-        f"{OPERANDS} rollout status --timeout=120s daemonset/gpu-feature-discovery",
+        f"{NFD} get deployment nfd-master -o jsonpath='{{.spec.template.spec.containers[0].image}}' > /run/image-kept; "
+        f"{NFD} set image deployment/nfd-master nfd-master=mirror.lab.internal/wrong:v0",
+        f'{NFD} set image deployment/nfd-master nfd-master="$(cat /run/image-kept)"; '
+        f"{NFD} rollout status --timeout=120s deployment/nfd-master",
         ("BG-DP-002", "BG-DP-003"),
         "spark-01",
     ),

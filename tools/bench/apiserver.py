@@ -74,6 +74,8 @@ def running(folder: Path, authorization: str = "AlwaysAllow") -> Iterator[ApiSer
         *(str(programs["hyperkube"]), "kube-apiserver"),
         f"--etcd-servers=http://127.0.0.1:{clients}",
         *("--bind-address=127.0.0.1", f"--secure-port={port}", f"--cert-dir={folder}/tls"),
+        # As the clusters have it on which GPU operands run.
+        "--allow-privileged=true",
         *(f"--token-auth-file={folder}/tokens.csv", f"--authorization-mode={authorization}"),
         "--service-account-issuer=https://bench.internal",
         f"--service-account-key-file={folder}/accounts.key",

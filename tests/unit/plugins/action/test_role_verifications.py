@@ -15,7 +15,7 @@ ROLES: dict[str, tuple[dict[str, Any], str, dict[str, str]]] = {
     # Variables, what the role registers, and the findings with their statuses.
     "package_repository": (
         {
-            "package_repository_name": "baremetal-gpu-test",
+            "package_repository_name": "Baremetal_GPU test!",
             "package_repository_url": "http://127.0.0.1:9/",
             "package_repository_key_url": "http://127.0.0.1:9/key",
             "package_repository_key_fingerprint": "0" * 40,
@@ -116,7 +116,11 @@ def test_a_role_that_left_nothing_is_red_in_each_of_its_codes(registered: dict[s
 
 def test_findings_about_a_repository_name_it(registered: dict[str, Any]) -> None:
     subjects = {each["subject"] for each in registered["package_repository"]["baremetal_gpu_findings"]}
-    assert subjects == {"localhost baremetal-gpu-test"}
+    assert subjects == {"localhost Baremetal_GPU test!"}
+    reasons = [each["reason"] for each in registered["package_repository"]["baremetal_gpu_findings"]]
+    # As the module that writes the definition folds its name; on a machine with dnf it is not folded.
+    apt, dnf = "/etc/apt/sources.list.d/baremetal-gpu-test.sources", "/etc/yum.repos.d/Baremetal_GPU test!.repo"
+    assert reasons[0] in (f"{apt} is not there", f"{dnf} is not there")
 
 
 def test_host_setup_that_is_as_declared_is_ok(tmp_path: Path) -> None:

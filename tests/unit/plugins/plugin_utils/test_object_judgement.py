@@ -48,7 +48,7 @@ def daemon_set(**status: Any) -> dict[str, Any]:
     }
 
 
-def deployment(replicas: int | None, **status: Any) -> dict[str, Any]:
+def deployment(replicas: int | None, /, **status: Any) -> dict[str, Any]:
     spec = {} if replicas is None else {"replicas": replicas}
     return {
         "kind": "Deployment",
@@ -72,6 +72,9 @@ def deployment(replicas: int | None, **status: Any) -> dict[str, Any]:
         (deployment(None), False),
         (deployment(2, updatedReplicas=2, readyReplicas=1), False),
         (deployment(0), True),
+        # The new pod does not get ready, and the one before it stays.
+        (deployment(1, replicas=2, updatedReplicas=1, readyReplicas=1), False),
+        (deployment(1, replicas=1, updatedReplicas=0, readyReplicas=1), False),
     ],
 )
 def test_a_workload_is_rolled_out_when_its_controller_has_counted_all_pods(live: dict[str, Any], done: bool) -> None:
@@ -118,7 +121,7 @@ def test_a_ready_pod_is_not_waited_for() -> None:
 
 
 def counted(wanted: int, ready: int, observed: bool = True) -> Rollout:
-    return Rollout("DaemonSet", "gpu", "plugin", wanted, wanted, ready, observed, {})
+    return Rollout("DaemonSet", "gpu", "plugin", wanted, wanted, ready, wanted, observed, {})
 
 
 def lacking(why: str = "CrashLoopBackOff", hopeless: bool = False, node_ready: bool = True) -> Waiting:
