@@ -122,7 +122,7 @@ test-lab: venv ## Everything that needs lab hosts (SCENARIO=spark|onyx for one m
 
 .PHONY: test-full
 test-full: venv ## Every drift by itself, 20 killed runs, all subsets of hosts, every lock-out; writes docs/test-full.md (hours)
-	@exec "$(PYTHON)" -m pytest --full tests/lab/test_check_mode.py tests/lab/test_robustness.py tests/lab/test_node_roll.py tests/lab/test_access.py
+	@exec "$(PYTHON)" -m pytest --full tests/lab/test_check_mode.py tests/lab/test_robustness.py tests/lab/test_node_roll.py tests/lab/test_access.py tests/lab/test_spark_over_tailnet.py
 
 .PHONY: test-shared
 test-shared: venv ## Tests against reference captures kept beside the checkout, where they are present
