@@ -108,7 +108,8 @@ options:
     default: 60
   addresses_folder:
     description:
-      - Folder on the controller that keeps where each host is in its tailnet, for the lookup P(baremetal.gpu.tailnet_address#lookup). Without one nothing is kept.
+      - Folder on the controller that keeps where each host is in its tailnet, for the lookup P(baremetal.gpu.tailnet_address#lookup).
+        Without one nothing is kept.
       - What is new is kept only after a fresh connection by key over the tailnet address reached this very host (BG-TAILNET-017). With O(state=absent) it is
         forgotten.
     type: path
