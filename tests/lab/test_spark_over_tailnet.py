@@ -66,7 +66,7 @@ class Site:
 
     @property
     def extra(self) -> Path:
-        return self.lab.state / "inventory-tailnet.yml"
+        return self.lab.state / "inventory/site.yml"
 
     @property
     def jump(self) -> list[str]:
@@ -85,7 +85,7 @@ class Site:
             name: {
                 "site_lan_address": address,
                 "ansible_ssh_common_args": shlex.join([*self.jump, "-o", f"HostKeyAlias={address}"]),
-                "tailscale_addresses_folder": str(self.lab.state / "tailnet"),
+                "tailscale_addresses_folder": str(self.lab.state / "inventory/tailnet"),
             }
             for name, address in lan.items()
         }
@@ -117,7 +117,7 @@ class Site:
         return found
 
     def address(self, host: str) -> str:
-        record = json.loads((self.lab.state / f"tailnet/{host}.json").read_text(encoding="utf-8"))
+        record = json.loads((self.lab.state / f"inventory/tailnet/{host}.json").read_text(encoding="utf-8"))
         return str(record["addresses"][0])
 
     def on(self, command: str, *, check: bool = True) -> str:
