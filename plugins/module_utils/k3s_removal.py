@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Sequence, Set, Tuple
 
@@ -111,6 +112,9 @@ def remove(host: Host, service: Service, leftovers: Leftovers) -> None:
         _clear(host, folder, leftovers.foreign_mounts)
     for path in (*leftovers.files, *leftovers.unit):
         os.unlink(host.path(path))
+    # Others may have drop-ins of their own there.
+    with suppress(OSError):
+        os.rmdir(host.path(os.path.dirname(service.tailnet_file)))
     if leftovers.unit:
         host.systemctl("daemon-reload")
         host.systemctl("reset-failed", service.name)

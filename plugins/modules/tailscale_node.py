@@ -106,13 +106,20 @@ options:
     description: How far the host's clock may be from the login server's when it logs in, in seconds.
     type: float
     default: 60
+  addresses_folder:
+    description:
+      - Folder on the controller that keeps where each host is in its tailnet, for the lookup P(baremetal.gpu.tailnet_address#lookup).
+        Without one nothing is kept.
+      - What is new is kept only after a fresh connection by key over the tailnet address reached this very host (BG-TAILNET-017). With O(state=absent) it is
+        forgotten.
+    type: path
   timeout_s:
     description: How long until the node is running and online, in seconds. Reaching it is a failure.
     type: float
     default: 60
 attributes:
   action:
-    description: Reads the secret on the controller.
+    description: Reads the secret on the controller, and keeps the addresses there.
     support: full
   platform:
     description: Target systems.

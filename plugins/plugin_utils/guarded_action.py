@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import secrets
-import shlex
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from os import devnull
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.baremetal.gpu.plugins.module_utils.access_guard import waits
 from ansible_collections.baremetal.gpu.plugins.module_utils.errors import GpuError
 from ansible_collections.baremetal.gpu.plugins.module_utils.findings import FAIL, OK, RESULT_KEY, WARN, Finding
-
-GUARD = "baremetal.gpu.access_guard"
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.fresh_connection import GUARD, FreshConnectionAction, line
 
 COMMON: dict[str, Any] = {
     "way_back": {"type": "str", "default": ""},
@@ -27,17 +23,12 @@ COMMON: dict[str, Any] = {
     "requirements": {"type": "list", "elements": "str", "default": []},
 }
 
-# What a fresh connection is: nothing shared with the present one, and a key or nothing.
-FRESH = (
-    "-o ControlMaster=no -o ControlPath=none -o PreferredAuthentications=publickey "
-    "-o PasswordAuthentication=no -o KbdInteractiveAuthentication=no"
-)
 _PAUSE_S = 1.0
 # Part of the time until the host takes a change back that the controller tries to come back.
 _PATIENCE = 0.6
 
 
-class GuardedAction(ActionBase):
+class GuardedAction(FreshConnectionAction):
     """Lets ``MODULE`` compare; when something differs, lets it apply that with the guard behind it, and confirms over a fresh connection."""
 
     TRANSFERS_FILES = False
@@ -101,15 +92,9 @@ class GuardedAction(ActionBase):
 
     def _prove(self, address: str, machine: str, arguments: Mapping[str, Any], task_vars: dict[str, Any]) -> None:
         """Raise ``GpuError`` (BG-ACCESS-103) unless a fresh connection over ``address`` reaches this very host."""
-        try:
-            with self._fresh(address, arguments["connect_timeout_s"]):
-                there = self._execute_module(module_name=GUARD, module_args={}, task_vars=task_vars)
-        except AnsibleConnectionFailure as error:
-            raise _no_way_back(address, _line(error)) from error
-        if there.get("failed"):
-            raise _no_way_back(address, str(there.get("msg", "no answer"))[:300])
-        if there.get("machine") != machine:
-            raise _no_way_back(address, "another host answers there")
+        problem = self.problem_of(address, machine, arguments["connect_timeout_s"], task_vars)
+        if problem:
+            raise _no_way_back(address, problem)
 
     def _confirm(
         self, address: str, identifier: str, began: float, arguments: Mapping[str, Any], task_vars: dict[str, Any]
@@ -126,9 +111,9 @@ class GuardedAction(ActionBase):
                 if said.get("code"):
                     raise GpuError(str(said["code"]), _without_code(str(said.get("msg", ""))))
                 # A login that runs nothing is none.
-                what = _line(said.get("msg"))
+                what = line(said.get("msg"))
             except AnsibleConnectionFailure as error:
-                what = _line(error)
+                what = line(error)
             if time.monotonic() + _PAUSE_S > until:
                 raise _cut(address, what, self._take_back(identifier, task_vars))
             time.sleep(_PAUSE_S)
@@ -141,52 +126,6 @@ class GuardedAction(ActionBase):
         except AnsibleError:
             return False
         return not done.get("failed")
-
-    @contextmanager
-    def _fresh(self, address: str, timeout_s: int) -> Iterator[None]:
-        """Modules run over a connection of their own meanwhile. Raises ``GpuError`` (BG-ACCESS-109) where that cannot be ssh."""
-        present: Any = self._connection
-        if getattr(present, "_load_name", "").rpartition(".")[2] != "ssh":
-            raise GpuError(
-                "BG-ACCESS-109",
-                "this host is not reached over ssh",
-                "whether the operator can come back is shown by ssh alone",
-                "run it with connection ssh",
-            )
-        fresh = self._shared_loader_obj.connection_loader.get("ansible.builtin.ssh", self._play_context, devnull)
-        options = dict(present.get_options())
-        options.update(
-            host=address,
-            ssh_args=fresh_arguments(options, address),
-            control_path="none",
-            timeout=timeout_s,
-            reconnection_retries=0,
-        )
-        fresh.set_options(direct=options)
-        fresh.set_become_plugin(present.become)
-        fresh._shell = present._shell
-        self._connection: Any = fresh
-        try:
-            yield
-        finally:
-            self._connection = present
-            fresh.close()
-
-    def _option(self, name: str) -> Any:
-        try:
-            return self._connection.get_option(name)
-        except KeyError:
-            return None
-
-
-def fresh_arguments(options: Mapping[str, Any], address: str) -> str:
-    """Arguments of ssh for a connection of its own, which must find the host's own key also under another address."""
-    present = str(options.get("host") or "")
-    port = str(options.get("port") or 22)
-    if address == present or not present:
-        return FRESH
-    alias = present if port == "22" else f"[{present}]:{port}"
-    return f"{FRESH} -o HostKeyAlias={shlex.quote(alias)}"
 
 
 def judge_guard(subject: str, seen: Mapping[str, Any]) -> Finding:
@@ -227,10 +166,6 @@ def _cut(address: str, what: str, taken_back: bool) -> GpuError:
         "what was before is in effect again" if taken_back else "the host puts back what was before by itself",
         "correct what keeps the operator out, then run again",
     )
-
-
-def _line(error: object) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _without_code(message: str) -> str:

@@ -51,14 +51,14 @@ class Converged:
     run: PlaybookRun
 
 
-def booted(root: Path, system: str) -> Iterator[Lab]:
-    lab = Lab(root, root / ".lab" / f"tests-{system}")
+def booted(root: Path, *systems: str) -> Iterator[Lab]:
+    lab = Lab(root, root / ".lab" / "-".join(("tests", *systems)))
     lab.state.parent.mkdir(exist_ok=True)
     with lab.state.with_suffix(".lock").open("w") as lock:
         # Fails at once where two processes would break each other's hosts (tests/support/turns.py keeps them in one).
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            lab.engine("up", "--system", system)
+            lab.engine("up", *(f"--system={system}" for system in systems))
             yield lab
         finally:
             if not os.environ.get(KEEP):

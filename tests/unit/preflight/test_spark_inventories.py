@@ -371,8 +371,11 @@ VALID = (
         "",
         "",
         hosts=in_tailnet("tailnet", "tailnet_only"),
-        host={"k3s_agent_node_ip": None},
-        variables=TAILNET,
+        host={
+            "k3s_agent_node_ip": None,
+            "ansible_host": "{{ lookup('baremetal.gpu.tailnet_address', inventory_hostname, otherwise='10.20.0.21') }}",
+        },
+        variables={**TAILNET, "tailscale_addresses_folder": "{{ inventory_dir }}/tailnet"},
     ),
     v(
         "both_families",

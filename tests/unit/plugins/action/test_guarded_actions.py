@@ -11,10 +11,9 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.baremetal.gpu.plugins.action import ssh_access, tailnet_firewall
-from ansible_collections.baremetal.gpu.plugins.plugin_utils import guarded_action
-from ansible_collections.baremetal.gpu.plugins.plugin_utils.guarded_action import GuardedAction, fresh_arguments
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.fresh_connection import GUARD, fresh_arguments
+from ansible_collections.baremetal.gpu.plugins.plugin_utils.guarded_action import GuardedAction
 
-GUARD = guarded_action.GUARD
 SEEN = {
     "changed": True,
     "backend": "nftables",
@@ -216,6 +215,7 @@ def test_findings_of_sshd_say_who_is_locked_out(monkeypatch: pytest.MonkeyPatch)
         ({"host": "10.0.0.9"}, "10.0.0.9", None),
         ({"host": "10.0.0.9"}, "100.64.0.1", "10.0.0.9"),
         ({"host": "10.0.0.9", "port": 2222}, "100.64.0.1", "'[10.0.0.9]:2222'"),
+        ({"host": "100.64.0.1", "ssh_common_args": "-o HostKeyAlias=10.0.0.9"}, "spark-01.tailnet", None),
     ],
 )
 def test_fresh_connection_shares_nothing_and_expects_the_host_s_own_key(

@@ -215,6 +215,18 @@ def test_only_what_runs_otherwise_restarts_a_node_over_the_tailnet(machine: Mach
     assert not machine.path(TAILNET_FILE).exists()
 
 
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_the_order_goes_with_the_node_and_other_drop_ins_stay(machine: Machine, is_shared: bool) -> None:
+    machine.tailnet = CONNECTED
+    run(machine, **OVER)
+    folder = machine.path(TAILNET_FILE).parent
+    if is_shared:
+        write(folder / "site.conf", "[Service]\n")
+    assert TAILNET_FILE in run_module(k3s_node, {"service": "agent", "state": "absent"})["removed"]
+    assert [path.name for path in folder.glob("*")] == (["site.conf"] if is_shared else [])
+    assert folder.exists() is is_shared
+
+
 def test_a_change_of_release_asks_for_no_tailnet(machine: Machine) -> None:
     assert run(machine, parts=["binary", "images"], **OVER)["parts"] == ["binary", "images"]
     assert not any(call[0] == "tailscale" for call in machine.calls)
