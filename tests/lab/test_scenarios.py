@@ -73,6 +73,8 @@ def test_scenario(scenario: str, root: Path, capfd: pytest.CaptureFixture[str]) 
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     environment.pop("ANSIBLE_CONFIG", None)
+    # A run that was killed leaves molecule's word that bare hosts are prepared.
+    shutil.rmtree(ephemeral, ignore_errors=True)
     lab = [sys.executable, "-m", "lab"]
     with capfd.disabled():
         print(flush=True)
