@@ -177,9 +177,10 @@ def _value(
             yield _not_the_tier(container, name, plain(asked), tier, plain(tier.thread_percent))
         return
     limits = parse_memory_limits(value)
-    if len(limits) == 1 and next(iter(limits)).isdigit() and "0" not in limits:
+    only = next(iter(limits), "") if len(limits) == 1 else ""
+    if only.isdigit() and only != "0":
         # The container sees the one GPU that it holds a share of, and that is its device 0.
-        what = "{0} limits the memory of device {1} and has device 0 only".format(_named(container), next(iter(limits)))
+        what = "{0} limits the memory of device {1} and has device 0 only".format(_named(container), only)
         yield Fault("BG-SHARE-013", what, "limit device 0")
     share = share_of(sharing, memory)
     for device, size in limits.items():
