@@ -36,6 +36,7 @@ MADE_IN_STATE = (
     "inventory",
     "kubeconfig",
     "log",
+    "node-change",
     "report",
     "secrets",
     "ssh",
