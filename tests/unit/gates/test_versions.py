@@ -16,7 +16,7 @@ VERSION_ADDED = re.compile(r'^\s*version_added: "[\d.]+"$', re.MULTILINE)
 FREE = {
     r"data/.*": "the table itself, and readings of hardware with their sources",
     r"docs/(reference/.*|traceability\.md)": "generated from data",
-    r"docs/benchmarks(\.md|/.*\.json)": "on which machine was measured",
+    r"docs/benchmarks(\.md|/.*\.(json|svg))": "on which machine, and of which release, was measured",
     r"tests/.*": "samples of input, which are meant to stay when a pin moves",
     r"requirements/.*": "Python packages, each with its hash",
     r"lab/go/[\w-]+/go\.(mod|sum)": "what the Go toolchain itself reads, with its hashes; a unit test compares the top entry",
