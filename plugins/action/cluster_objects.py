@@ -42,7 +42,7 @@ class ActionModule(ControllerAction):
         """The two findings."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        registry = data_files.load("data/codes.yml")["codes"]
+        registry = data_files.codes()
         codes, subject = arguments["codes"], arguments["subject"]
         try:
             objects = parsed([*arguments["manifests"], *(_fetched(source) for source in arguments["sources"])])

@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
             )
             if "readings" in result:
                 subject = str(variables.get("inventory_hostname", "localhost"))
-                registry = data_files.load("data/codes.yml")["codes"]
+                registry = data_files.codes()
                 findings = judge(result["readings"], expected, subject, registry)
                 result[RESULT_KEY] = [finding.as_dict() for finding in findings]
         except GpuError as error:

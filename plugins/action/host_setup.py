@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
             subject = " ".join(
                 filter(None, (str(task_vars.get("inventory_hostname", "localhost")), arguments["about"]))
             )
-            registry = data_files.load("data/codes.yml")["codes"]
+            registry = data_files.codes()
             findings = judge(result["readings"], arguments, subject, registry)
             result[RESULT_KEY] = [finding.as_dict() for finding in findings]
         return result

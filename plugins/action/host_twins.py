@@ -25,6 +25,6 @@ class ActionModule(ControllerAction):
             readings = registered.get("readings")
             if readings:
                 hosts[str(name)] = (readings["host"], bool(readings["gpu"]["simulated"]))
-        found = twins(hosts, data_files.load("data/codes.yml")["codes"])
+        found = twins(hosts, data_files.codes())
         by_host = {name: [finding.as_dict() for finding in findings] for name, findings in found.items()}
         return {**result, "changed": False, "compared": len(hosts), "by_host": by_host}

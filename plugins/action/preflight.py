@@ -214,7 +214,7 @@ def _lines(findings: list[Finding]) -> Iterator[str]:
 def _result(refused: list[Refusal], hosts: int) -> dict[str, Any]:
     if not refused:
         return {"changed": False, "msg": f"inventory of {hosts} hosts: nothing refused", RESULT_KEY: []}
-    registry = data_files.load("data/codes.yml")["codes"]
+    registry = data_files.codes()
     findings = [_finding(refusal, registry) for refusal in refused]
     lines = list(_lines(findings))
     return {

@@ -22,6 +22,11 @@ def load(relative: str) -> Any:
     return _load(str(COLLECTION_ROOT / relative))
 
 
+def codes() -> Any:
+    """The registry: what is known of each code. Raises as ``load`` does."""
+    return load("data/codes.yml")["codes"]
+
+
 @functools.cache
 def _load(path: str) -> Any:
     try:

@@ -24,7 +24,7 @@ def load_rules() -> Rules:
             name: Range(entry["minimum"], entry["maximum"], entry["unit"])
             for name, entry in data_files.load("data/ranges.yml")["ranges"].items()
         },
-        codes={code: entry["kind"] for code, entry in data_files.load("data/codes.yml")["codes"].items()},
+        codes={code: entry["kind"] for code, entry in data_files.codes().items()},
         readiness=data_files.load("data/readiness.yml")["items"],
         agent_keys=AGENT - FIXED,
         agent_keys_of_role=k3s["agent"]["keys_of_role"],

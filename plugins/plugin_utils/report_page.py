@@ -34,7 +34,7 @@ def page(document: Mapping[str, Any]) -> str:
     curves, curves_left = pictures_of(seen, curve, CURVES, "b")
     matrices, matrices_left = pictures_of(seen, matrix, MATRICES, "p")
     drawn = {id(finding): picture.anchor for picture, findings in (curves | matrices).items() for finding in findings}
-    groups = groups_of(seen, drawn, data_files.load("data/codes.yml")["codes"])
+    groups = groups_of(seen, drawn, data_files.codes())
     anchors = {(group.outcome, group.code): group.anchor for group in groups}
     outcomes = {name: host_outcome(host) for name, host in document["hosts"].items()}
     rows, row_of = host_rows(document, outcomes, anchors)

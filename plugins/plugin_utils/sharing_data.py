@@ -34,5 +34,5 @@ def memory_of_profile(name: Any) -> GpuMemory | None:
 
 def remedy_of(code: str) -> tuple[str, str]:
     """Reason and remedy of a registered code."""
-    entry = data_files.load("data/codes.yml")["codes"][code]
+    entry = data_files.codes()[code]
     return str(entry["reason"]), str(entry["remedy"])

@@ -17,7 +17,7 @@ from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 from ansible_collections.baremetal.gpu.tests.lab.conftest import KEEP
 from ansible_collections.baremetal.gpu.tests.support import packets
 from ansible_collections.baremetal.gpu.tests.support.access import HOST, AccessHost, codes, kill
-from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun
+from ansible_collections.baremetal.gpu.tests.support.playbooks import good
 
 pytestmark = pytest.mark.lab
 
@@ -67,10 +67,6 @@ def booted_host(root: Path) -> Iterator[AccessHost]:
 def host(booted_host: AccessHost) -> AccessHost:
     booted_host.reset()
     return booted_host
-
-
-def good(run: PlaybookRun) -> None:
-    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
 
 
 def assert_untouched(host: AccessHost) -> None:

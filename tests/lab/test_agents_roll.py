@@ -12,6 +12,7 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.node_lease import RE
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.change_journal import read
 from ansible_collections.baremetal.gpu.tests.support.breaking import HEALTHY_AFTER_S, Spark, until
 from ansible_collections.baremetal.gpu.tests.support.lab_hosts import Lab
+from ansible_collections.baremetal.gpu.tests.support.playbooks import good
 from ansible_collections.baremetal.gpu.tests.support.rolls import (
     TASKS,
     NodeWatch,
@@ -19,7 +20,6 @@ from ansible_collections.baremetal.gpu.tests.support.rolls import (
     Service,
     changed_nodes,
     evicted,
-    good,
     service,
     shop_image,
     turns,

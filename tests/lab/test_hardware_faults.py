@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.baremetal.gpu.tests.support.breaking import HEALTHY_AFTER_S, Spark, until
+from ansible_collections.baremetal.gpu.tests.support.playbooks import good
 from lab.faults import catalogue
 from lab.model import find_host
 
@@ -57,7 +58,7 @@ def judged(
     run = lab.play(str(PLAYBOOK), f"--extra-vars=@{variables}")
     # For the others on these hosts: what was told stands in the kernel log until the next boot.
     lab.reboot(host)
-    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
+    good(run)
     assert told(results / "healthy.json") == set()
     return {name: told(results / f"{name}.json") for name in expected}
 

@@ -10,12 +10,11 @@ import pytest
 
 from ansible_collections.baremetal.gpu.tests.support.breaking import Spark
 from ansible_collections.baremetal.gpu.tests.support.lab_hosts import Lab
-from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun
+from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun, good
 from ansible_collections.baremetal.gpu.tests.support.rolls import (
     Roll,
     changed_nodes,
     evicted,
-    good,
     service,
     shop_image,
 )

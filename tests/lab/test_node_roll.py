@@ -13,7 +13,8 @@ from ansible_collections.baremetal.gpu.plugins.module_utils.node_lease import RE
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.change_journal import read
 from ansible_collections.baremetal.gpu.tests.support.breaking import HEALTHY_AFTER_S, Spark, until
 from ansible_collections.baremetal.gpu.tests.support.killing import run_until
-from ansible_collections.baremetal.gpu.tests.support.rolls import TASKS, Roll, evicted, good, service, shop_image
+from ansible_collections.baremetal.gpu.tests.support.playbooks import good
+from ansible_collections.baremetal.gpu.tests.support.rolls import TASKS, Roll, evicted, service, shop_image
 
 pytestmark = pytest.mark.lab
 

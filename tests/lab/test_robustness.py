@@ -14,7 +14,7 @@ from ansible_collections.baremetal.gpu.tests.support.bare import make_bare
 from ansible_collections.baremetal.gpu.tests.support.drift import SPARK
 from ansible_collections.baremetal.gpu.tests.support.killing import draw, run_and_kill
 from ansible_collections.baremetal.gpu.tests.support.lab_hosts import Lab
-from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun
+from ansible_collections.baremetal.gpu.tests.support.playbooks import good
 from ansible_collections.baremetal.gpu.tests.support.secrets import CommandLines, files_with, leaked, secrets_of
 
 pytestmark = pytest.mark.lab
@@ -27,10 +27,6 @@ UNDEFINED = (
     "object has no element",
     "Unable to look up a name or access an attribute",
 )
-
-
-def good(run: PlaybookRun) -> None:
-    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
 
 
 def test_run_that_was_killed_is_finished_by_the_next(

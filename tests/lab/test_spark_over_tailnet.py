@@ -19,7 +19,7 @@ import yaml
 
 from ansible_collections.baremetal.gpu.tests.lab.conftest import booted
 from ansible_collections.baremetal.gpu.tests.support.lab_hosts import Lab
-from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun
+from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun, good
 from lab.versions import version
 
 pytestmark = [pytest.mark.lab, pytest.mark.full]
@@ -145,11 +145,6 @@ class Site:
         script = SCAN.format(address=address, known=KNOWN, sample=SAMPLE)
         found: list[int] = json.loads(self.lab.ssh(source, f"python3 -c {shlex.quote(script)}").stdout)
         return found
-
-
-def good(run: PlaybookRun) -> PlaybookRun:
-    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.baremetal.gpu.tests.support import playbooks
 from ansible_collections.baremetal.gpu.tests.support.lab_hosts import Lab
-from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun
+from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun, good
 from ansible_collections.baremetal.gpu.tests.support.secrets import CommandLines, files_with, leaked
 
 pytestmark = pytest.mark.lab
@@ -90,7 +90,7 @@ class Tailnet:
 def tailnet(access_lab: Lab) -> Tailnet:
     predicted = access_lab.play("tailnet.yml", "--check", "--diff")
     joined = access_lab.play("tailnet.yml", "--diff")
-    assert joined.returncode == 0, "\n".join(joined.failures()) or joined.output[-3000:]
+    good(joined)
     return Tailnet(access_lab, predicted, joined)
 
 

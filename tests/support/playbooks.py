@@ -94,6 +94,12 @@ def changes(plan: Mapping[str, Any]) -> dict[str, set[tuple[str, str, str]]]:
     }
 
 
+def good(run: PlaybookRun) -> PlaybookRun:
+    """The run itself, once it is known to have ended well. Raises AssertionError with what failed, else with the end of its output."""
+    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
+    return run
+
+
 def run(
     playbook: Path | str,
     inventories: Sequence[Path | str],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ansible_collections.baremetal.gpu.tests.support.drift import Drift
 from ansible_collections.baremetal.gpu.tests.support.lab_hosts import Lab
-from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun, changes
+from ansible_collections.baremetal.gpu.tests.support.playbooks import PlaybookRun, changes, good
 
 SERVICES = {"spark": ("k3s-agent",), "onyx": ("containerd", "kubelet")}
 HOSTS = {"spark": ("calypso", "spark-01"), "onyx": ("onyx-m1", "onyx-g1")}
@@ -45,10 +45,6 @@ def begun(plan: dict[str, set[tuple[str, str, str]]], system: str) -> set[tuple[
         and action in ("start", "restart")
         and name.removesuffix(".service") + ".service" in watched
     }
-
-
-def good(run: PlaybookRun) -> None:
-    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
 
 
 def compare(lab: Lab, system: str, drifts: list[Drift]) -> None:

@@ -26,10 +26,6 @@ TASKS = Path(__file__).resolve().parents[1] / "lab/playbooks"
 """Files of tasks that change a node."""
 
 
-def good(run: PlaybookRun) -> None:
-    assert run.returncode == 0, "\n".join(run.failures()) or run.output[-3000:]
-
-
 @dataclass(frozen=True)
 class Roll:
     """Nodes in the order of the inventory, and rolls over them with journals of a test's own."""

@@ -109,7 +109,7 @@ def test_a_misspelt_name_is_told(spoil: Any) -> None:
 
 
 def test_each_refusal_has_a_reason_and_a_remedy() -> None:
-    registry = data_files.load("data/codes.yml")["codes"]
+    registry = data_files.codes()
     mine = [code for code in registry if code.startswith("BG-SHARE-")]
     assert mine == [f"BG-SHARE-{number:03}" for number in range(1, len(mine) + 1)]
     assert all(registry[code]["reason"] and registry[code]["remedy"] for code in mine)

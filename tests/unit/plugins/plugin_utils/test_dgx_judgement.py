@@ -15,7 +15,7 @@ from ansible_collections.baremetal.gpu.plugins.plugin_utils import data_files
 from ansible_collections.baremetal.gpu.plugins.plugin_utils.dgx_judgement import CODES, DgxReadings, judge
 
 RULES = data_files.load("data/dgx_os.yml")
-REGISTRY = data_files.load("data/codes.yml")["codes"]
+REGISTRY = data_files.codes()
 SPARK = Recognition("dgx_spark", "/etc/dgx-release", "NVIDIA", "dgx-os-7", ("7.5.0",))
 KERNEL = "6.17.0-1021-nvidia"
 DRIVER, IMAGE, MODULES = (

@@ -28,7 +28,7 @@ from ansible_collections.baremetal.gpu.plugins.plugin_utils.object_judgement imp
     waiting,
 )
 
-CODES = data_files.load("data/codes.yml")["codes"]
+CODES = data_files.codes()
 PLUGIN = "DaemonSet gpu/plugin"
 
 

@@ -121,7 +121,7 @@ CODES = [
 
 
 def judged(readings: dict[str, Any], wanted: dict[str, Any]) -> list[Finding]:
-    return judge(readings, wanted, "onyx-g1", data_files.load("data/codes.yml")["codes"])
+    return judge(readings, wanted, "onyx-g1", data_files.codes())
 
 
 def test_a_host_that_is_as_declared_is_ok_in_every_code() -> None:

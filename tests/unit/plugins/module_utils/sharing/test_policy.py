@@ -35,7 +35,7 @@ def test_the_policy_refuses_and_is_bound_to_labelled_namespaces_only() -> None:
 
 
 def test_every_message_has_a_registered_code_and_what_to_write() -> None:
-    known = data_files.load("data/codes.yml")["codes"]
+    known = data_files.codes()
     found = messages(TEN)
     assert set(found) <= set(known)
     assert set(found) == {f"BG-SHARE-{number:03}" for number in (1, 2, 5, 6, 11, 12, 13, 14, 15)}
